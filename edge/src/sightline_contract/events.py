@@ -1,0 +1,85 @@
+"""Small JSON messages: critical detections, alerts, node heartbeats.
+
+Times are UTC microseconds. ``captured_us`` is event time (a file's frames are dated from the file's start); ``received_us``
+and ``emitted_us`` are the node's wall clock, so that latency can be told for a recording too.
+"""
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Message(BaseModel):
+    """Base of JSON messages: a reader ignores fields that it does not know, since fields are only ever added."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class EventKind(StrEnum):
+    """What makes a detection critical."""
+
+    ZONE_ENTERED = "zone_entered"
+    WATCH_LIST = "watch_list"
+
+
+class DetectionEvent(Message):
+    """One critical detection, sent at once and not with its batch. ``event_id`` is the same if it is sent again."""
+
+    event_id: str
+    kind: EventKind
+    node_id: str
+    camera_id: str
+    session: int
+    frame: int  # ordinal among the frames of the session
+    captured_us: int
+    received_us: int  # when the frame reached the node's pipeline
+    emitted_us: int  # when the event was handed to Kafka
+    class_name: str
+    score: float
+    # Centre and size in fractions of the frame.
+    cx: float
+    cy: float
+    w: float
+    h: float
+    cell: int  # grid cell of the foot-point, see grid.py
+    zone: str | None = None
+    model_version: str = ""
+
+
+class Alert(Message):
+    """A rule that fired on an event. ``alert_id`` is the same if the event is read again."""
+
+    alert_id: str
+    rule_id: str
+    severity: str
+    event_id: str
+    camera_id: str
+    zone: str
+    class_name: str
+    score: float
+    captured_us: int
+    received_us: int
+    emitted_us: int
+    cell: int
+    model_version: str = ""
+
+
+class NodeStatus(Message):
+    """An edge node's heartbeat."""
+
+    node_id: str
+    camera_id: str
+    session: int
+    reported_us: int
+    state: Annotated[str, Field(pattern="^(starting|running|stopped)$")]
+    frames_read: int
+    frames_analysed: int
+    frames_skipped: int
+    batches_sent: int
+    batches_pending: int
+    events_sent: int
+    inference_ms_p50: float
+    inference_ms_p95: float
+    model_name: str
+    model_version: str

@@ -1,0 +1,51 @@
+"""Kafka topics, their keys and settings: the one place that names them."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A topic as the central broker holds it."""
+
+    name: str
+    key: str
+    value: str
+    description: str
+    partitions: int = 2  # of a one-machine stack; a cluster sets its own
+    config: dict[str, str] = field(default_factory=dict)
+
+
+_DAY_MS = 24 * 3600 * 1000
+
+DETECTIONS = Topic(
+    "detections", "camera_id", "DetectionBatch (protobuf)", "Up to a second of one camera's detections.",
+    config={"retention.ms": str(7 * _DAY_MS)},
+)  # fmt: skip
+EVENTS = Topic(
+    "events", "camera_id", "DetectionEvent (JSON)", "One critical detection, sent at once.", partitions=1,
+    config={"retention.ms": str(_DAY_MS)},
+)  # fmt: skip
+ALERTS = Topic(
+    "alerts", "camera_id", "Alert (JSON)", "A rule that fired. Stamped by the broker on arrival, so that latency is measured.",
+    partitions=1, config={"retention.ms": str(7 * _DAY_MS), "message.timestamp.type": "LogAppendTime"},
+)  # fmt: skip
+OBJECT_COUNTS = Topic(
+    "object_counts", "camera_id", "row of gold.object_counts (JSON)", "Closed counting windows, per camera and class.",
+    config={"retention.ms": str(7 * _DAY_MS)},
+)  # fmt: skip
+NODE_STATUS = Topic(
+    "node_status", "node_id", "NodeStatus (JSON)", "Heartbeats of edge nodes.", partitions=1,
+    config={"retention.ms": str(_DAY_MS)},
+)  # fmt: skip
+MODEL_ROLLOUT = Topic(
+    "model_rollout", "node_id", "desired model (JSON)", "Which model version a node shall run.", partitions=1,
+    config={"cleanup.policy": "compact"},
+)  # fmt: skip
+DEAD_LETTERS = Topic(
+    "dead_letters", "camera_id", "the refused message, reason and coordinates in headers", "Messages that break the contract.",
+    partitions=1, config={"retention.ms": str(30 * _DAY_MS)},
+)  # fmt: skip
+
+ALL_TOPICS: tuple[Topic, ...] = (
+    DETECTIONS, EVENTS, ALERTS, OBJECT_COUNTS, NODE_STATUS, MODEL_ROLLOUT, DEAD_LETTERS,
+)  # fmt: skip

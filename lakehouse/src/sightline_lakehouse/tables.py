@@ -1,0 +1,333 @@
+"""Every table, once: columns, types, keys, layout, retention, description, and what its rows must satisfy.
+
+DDL, the quality suites and the dbt sources are all made from here, and a test holds them equal. The module knows no engine:
+types are Spark SQL's type names as text. Times are UTC. A table lives at ``<table root>/<layer>/<name>``.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Layer(StrEnum):
+    """Layers of the medallion architecture, and rows that failed a check."""
+
+    BRONZE = "bronze"
+    SILVER = "silver"
+    GOLD = "gold"
+    QUARANTINE = "quarantine"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column; ``minimum``, ``maximum`` and ``values`` bound what a good row may hold."""
+
+    name: str
+    type: str
+    description: str
+    nullable: bool = False
+    minimum: float | None = None
+    maximum: float | None = None
+    values: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table. ``description`` states the grain; ``key`` is unique over its rows."""
+
+    layer: Layer
+    name: str
+    description: str
+    columns: tuple[Column, ...]
+    key: tuple[str, ...]
+    partition_by: tuple[str, ...] = ("event_date",)
+    retention_days: int = 365
+
+    @property
+    def full_name(self) -> str:
+        """``layer.name``."""
+        return f"{self.layer}.{self.name}"
+
+    @property
+    def path(self) -> str:
+        """Place below the table root."""
+        return f"{self.layer}/{self.name}"
+
+    @property
+    def schema_ddl(self) -> str:
+        """Columns as Spark SQL's schema text, which both StructType.fromDDL and CREATE TABLE read."""
+        return ", ".join(f"`{c.name}` {c.type}{'' if c.nullable else ' NOT NULL'}" for c in self.columns)
+
+
+_CAMERA = Column("camera_id", "string", "Camera, unique in the fleet.")
+_SESSION = Column("session", "bigint", "Start of the camera's pipeline run, UTC microseconds.", minimum=0)
+_TRACK = Column("track_id", "string", "Camera, session and the tracker's counter: unique in the fleet.")
+_CLASS = Column("class_name", "string", "Class of the object.")
+_DATE = Column("event_date", "date", "UTC date of the row's event time.")
+_MODEL = Column("model_version", "string", "Version of the model whose detections these are.")
+
+DETECTIONS_RAW = Table(
+    Layer.BRONZE,
+    "detections_raw",
+    "One row per message of the detections topic, as received, for replay.",
+    (
+        Column("topic", "string", "Kafka topic."),
+        Column("partition", "int", "Kafka partition.", minimum=0),
+        Column("offset", "bigint", "Kafka offset.", minimum=0),
+        Column("key", "string", "Message key: the camera.", nullable=True),
+        Column("value", "binary", "The DetectionBatch message.", nullable=True),
+        Column("arrived_at", "timestamp", "Kafka's timestamp of the message."),
+        Column("event_date", "date", "UTC date of arrival."),
+    ),
+    key=("topic", "partition", "offset"),
+    retention_days=30,
+)
+
+TRACKER_FACTS = Table(
+    Layer.BRONZE,
+    "tracker_facts",
+    "One row per fact that the tracker states, in one exactly-once commit per micro-batch; kind says which columns are set.",
+    (
+        Column(
+            "kind",
+            "string",
+            "What the row states.",
+            values=("segment", "crossing", "visit", "health", "count", "dead_letter"),
+        ),
+        Column("camera_id", "string", "Camera; empty in a dead letter whose camera cannot be told."),
+        Column("session", "bigint", "Start of the camera's pipeline run, UTC microseconds.", minimum=0),
+        Column("track_no", "bigint", "Counter of the track within camera and session.", nullable=True, minimum=0),
+        Column("class_id", "int", "Class id of the contract's labels; -1 in a count of all classes.", nullable=True),
+        Column("window_start_us", "bigint", "Start of the counting window that the row falls into.", nullable=True),
+        Column("start_us", "bigint", "Segment: first observation. Crossing: the crossing. Visit: entry. Health: first frame."),
+        Column("end_us", "bigint", "Segment: last observation. Visit: exit. Health: last frame. Otherwise as start_us."),
+        Column("observations", "int", "Segment: observed boxes.", nullable=True),
+        Column("score", "float", "Segment: mean detection score.", nullable=True),
+        Column("distance_px", "float", "Segment: length of the foot-point's path, px.", nullable=True),
+        Column("times_ms", "array<int>", "Segment: time of each box since start_us, ms.", nullable=True),
+        Column("boxes", "array<float>", "Segment: x1, y1, x2, y2 of each box, px, one after another.", nullable=True),
+        Column("sources", "array<int>", "Segment: per box 0 observed, 1 before confirmation, 2 interpolated.", nullable=True),
+        Column("first_segment", "boolean", "Segment: the track's first.", nullable=True),
+        Column("place", "string", "Crossing: line. Visit: zone.", nullable=True),
+        Column("direction", "string", "Crossing: direction's name.", nullable=True),
+        Column("x", "float", "Crossing: where, px.", nullable=True),
+        Column("y", "float", "Crossing: where, px.", nullable=True),
+        Column("objects", "int", "Count: distinct confirmed tracks seen in the window.", nullable=True),
+        Column("new_objects", "int", "Count: tracks whose first box lies in the window.", nullable=True),
+        Column("detections", "bigint", "Health, count: detections received.", nullable=True),
+        Column("frames_received", "bigint", "Health, count: analysed frames received.", nullable=True),
+        Column("frames_expected", "bigint", "Health, count: frames that the camera gave, or should have.", nullable=True),
+        Column("late_rows", "bigint", "Count: detections that came too late to be tracked. Health: the same.", nullable=True),
+        Column("batches_received", "bigint", "Health: messages taken.", nullable=True),
+        Column("batches_duplicate", "bigint", "Health: messages seen before, dropped.", nullable=True),
+        Column("batches_missing", "bigint", "Health: gap in seq found, less those that came late.", nullable=True),
+        Column("batches_late", "bigint", "Health: messages behind the camera's last, not tracked.", nullable=True),
+        Column("arrived_us", "bigint", "Kafka's timestamp of the newest message behind the row.", nullable=True),
+        Column("model_version", "string", "Version of the model whose detections these are.", nullable=True),
+        Column("reason", "string", "Dead letter: why it was refused.", nullable=True),
+        Column("source_partition", "int", "Dead letter: Kafka partition.", nullable=True),
+        Column("source_offset", "bigint", "Dead letter: Kafka offset.", nullable=True),
+        Column("payload", "binary", "Dead letter: the message.", nullable=True),
+        Column("event_date", "date", "UTC date of start_us."),
+    ),
+    key=("kind", "camera_id", "session", "track_no", "class_id", "start_us", "place", "source_partition", "source_offset"),
+    retention_days=30,
+)
+
+TRACK_SEGMENTS = Table(
+    Layer.SILVER,
+    "track_segments",
+    "One row per confirmed track, micro-batch and counting window.",
+    (
+        _TRACK,
+        _CAMERA,
+        _SESSION,
+        _CLASS,
+        Column("start_time", "timestamp", "Time of the first box."),
+        Column("end_time", "timestamp", "Time of the last box."),
+        Column("window_start", "timestamp", "Counting window of the segment."),
+        Column("observations", "int", "Boxes that a detection supports.", minimum=0),
+        Column("score", "float", "Mean detection score.", minimum=0, maximum=1),
+        Column("distance_px", "float", "Length of the foot-point's path, px.", minimum=0),
+        Column("times_ms", "array<int>", "Time of each box since start_time, ms."),
+        Column("boxes", "array<float>", "x1, y1, x2, y2 of each box, px, one after another."),
+        Column("sources", "array<int>", "Per box: 0 observed, 1 seen before the track was confirmed, 2 interpolated."),
+        Column("first_segment", "boolean", "The track begins with this segment."),
+        _MODEL,
+        Column("arrived_at", "timestamp", "Kafka's timestamp of the newest message behind the row."),
+        _DATE,
+    ),
+    key=("track_id", "start_time"),
+)
+
+LINE_CROSSINGS = Table(
+    Layer.SILVER,
+    "line_crossings",
+    "One row per confirmed track, counting line and direction: a track counts once however often it goes back and forth.",
+    (
+        Column("crossing_id", "string", "Track, line and direction."),
+        _TRACK,
+        _CAMERA,
+        _SESSION,
+        _CLASS,
+        Column("line", "string", "Counting line."),
+        Column("direction", "string", "Name of the direction."),
+        Column("crossed_at", "timestamp", "When the foot-point's path cut the line, interpolated between boxes."),
+        Column("x", "float", "Where, px."),
+        Column("y", "float", "Where, px."),
+        _MODEL,
+        _DATE,
+    ),
+    key=("crossing_id",),
+)
+
+ZONE_VISITS = Table(
+    Layer.SILVER,
+    "zone_visits",
+    "One row per completed stay of a confirmed track in a zone.",
+    (
+        Column("visit_id", "string", "Track, zone and entry time."),
+        _TRACK,
+        _CAMERA,
+        _SESSION,
+        _CLASS,
+        Column("zone", "string", "Zone."),
+        Column("entered_at", "timestamp", "When the foot-point entered."),
+        Column("left_at", "timestamp", "When it left, or when the track ended inside."),
+        Column("dwell_s", "double", "Length of the stay, s.", minimum=0),
+        _MODEL,
+        _DATE,
+    ),
+    key=("visit_id",),
+)
+
+CAMERA_HEALTH = Table(
+    Layer.SILVER,
+    "camera_health",
+    "One row per camera, session and micro-batch: what arrived and what is missing.",
+    (
+        _CAMERA,
+        _SESSION,
+        Column("start_time", "timestamp", "First frame received."),
+        Column("end_time", "timestamp", "Last frame received."),
+        Column("arrived_at", "timestamp", "Kafka's timestamp of the newest message."),
+        Column("frames_received", "bigint", "Analysed frames received.", minimum=0),
+        Column("frames_expected", "bigint", "Frames that the camera gave, or should have.", minimum=0),
+        Column("detections", "bigint", "Detections received.", minimum=0),
+        Column("late_rows", "bigint", "Detections that came too late to be tracked.", minimum=0),
+        Column("batches_received", "bigint", "Messages taken.", minimum=0),
+        Column("batches_duplicate", "bigint", "Messages seen before, dropped.", minimum=0),
+        Column("batches_missing", "bigint", "Messages missing by seq; negative where late ones came after all."),
+        Column("batches_late", "bigint", "Messages behind the camera's last, counted and not tracked.", minimum=0),
+        _MODEL,
+        _DATE,
+    ),
+    key=("camera_id", "session", "start_time", "arrived_at"),
+)
+
+OBJECT_COUNTS = Table(
+    Layer.GOLD,
+    "object_counts",
+    "One row per camera, counting window and class; written when the camera's own watermark has passed the window.",
+    (
+        _CAMERA,
+        _SESSION,
+        Column("window_start", "timestamp", "Start of the window."),
+        Column("window_s", "int", "Length of the window, s.", minimum=1),
+        _CLASS,
+        Column("objects", "int", "Distinct confirmed tracks seen in the window.", minimum=0),
+        Column("new_objects", "int", "Tracks whose first box lies in the window: additive over windows.", minimum=0),
+        Column("detections", "bigint", "Detections received.", minimum=0),
+        Column("frames_received", "bigint", "Analysed frames received.", minimum=0),
+        Column("frames_expected", "bigint", "Frames that the camera gave, or should have.", minimum=0),
+        Column("late_rows", "bigint", "Detections that came too late to be tracked.", minimum=0),
+        Column("completeness", "double", "frames_received / frames_expected.", minimum=0, maximum=1),
+        _DATE,
+    ),
+    key=("camera_id", "session", "window_start", "class_name"),
+)
+
+ALERTS = Table(
+    Layer.GOLD,
+    "alerts",
+    "One row per alert as delivered; alert_id repeats only if Kafka delivered it again.",
+    (
+        Column("alert_id", "string", "Rule and event: the same if the event is read again."),
+        Column("rule_id", "string", "Rule that fired."),
+        Column("severity", "string", "How bad.", values=("info", "warning", "critical")),
+        Column("event_id", "string", "Event behind it."),
+        _CAMERA,
+        Column("zone", "string", "Zone."),
+        _CLASS,
+        Column("score", "double", "Detection score.", minimum=0, maximum=1),
+        Column("captured_at", "timestamp", "Capture time of the frame."),
+        Column("received_at", "timestamp", "When the frame reached the node's pipeline, node's clock."),
+        Column("emitted_at", "timestamp", "When the node handed the event to Kafka, node's clock."),
+        Column("alerted_at", "timestamp", "When the broker took the alert."),
+        Column("alert_latency_ms", "double", "From emitted_at to alerted_at, ms."),
+        _MODEL,
+        _DATE,
+    ),
+    key=("alert_id",),
+)
+
+NODE_STATUS = Table(
+    Layer.GOLD,
+    "node_status",
+    "One row per heartbeat of a node's camera pipeline.",
+    (
+        Column("node_id", "string", "Edge node."),
+        _CAMERA,
+        _SESSION,
+        Column("reported_at", "timestamp", "Node's clock."),
+        Column("state", "string", "State of the pipeline.", values=("starting", "running", "stopped")),
+        Column("frames_read", "bigint", "Frames that the camera gave.", minimum=0),
+        Column("frames_analysed", "bigint", "Frames that went through the detector.", minimum=0),
+        Column("frames_skipped", "bigint", "Frames left out because the detector was busy.", minimum=0),
+        Column("batches_sent", "bigint", "Batches acknowledged by Kafka.", minimum=0),
+        Column("batches_pending", "bigint", "Batches not yet acknowledged.", minimum=0),
+        Column("events_sent", "bigint", "Events handed to Kafka.", minimum=0),
+        Column("inference_ms_p50", "double", "Median time of one inference, ms.", minimum=0),
+        Column("inference_ms_p95", "double", "95th percentile of one inference, ms.", minimum=0),
+        Column("model_name", "string", "Model that runs."),
+        _MODEL,
+        _DATE,
+    ),
+    key=("node_id", "camera_id", "session", "reported_at"),
+    retention_days=90,
+)
+
+DEAD_LETTERS = Table(
+    Layer.QUARANTINE,
+    "dead_letters",
+    "One row per message that broke the contract, with where it came from and why it was refused.",
+    (
+        Column("source_topic", "string", "Kafka topic."),
+        Column("source_partition", "int", "Kafka partition.", minimum=0),
+        Column("source_offset", "bigint", "Kafka offset.", minimum=0),
+        Column("camera_id", "string", "Camera, where it can be told.", nullable=True),
+        Column("reason", "string", "Why it was refused."),
+        Column("payload", "binary", "The message.", nullable=True),
+        Column("arrived_at", "timestamp", "Kafka's timestamp of the message."),
+        _DATE,
+    ),
+    key=("source_topic", "source_partition", "source_offset"),
+    retention_days=90,
+)
+
+ALL_TABLES: tuple[Table, ...] = (
+    DETECTIONS_RAW,
+    TRACKER_FACTS,
+    TRACK_SEGMENTS,
+    LINE_CROSSINGS,
+    ZONE_VISITS,
+    CAMERA_HEALTH,
+    OBJECT_COUNTS,
+    ALERTS,
+    NODE_STATUS,
+    DEAD_LETTERS,
+)
+
+
+def table_named(full_name: str) -> Table:
+    """Return the table called ``layer.name``; raises KeyError."""
+    return {table.full_name: table for table in ALL_TABLES}[full_name]

@@ -1,0 +1,1 @@
+"""Models: the catalogue, fetching, conversion to ONNX."""

@@ -1,0 +1,1 @@
+"""The front door: the ``sightline`` command, the one-machine stack, the demo."""

@@ -1,0 +1,1 @@
+"""Spark jobs: thin shells around ``core``."""
