@@ -4,6 +4,7 @@
     ├── ConfigError           a configuration file or option that cannot be used
     ├── ContractError         a message that breaks the contract (the stream sends it to dead_letters)
     ├── SourceError           a video, stream or image folder that cannot be read
+    ├── StateError            a streaming job's saved state that cannot be read
     ├── ModelError            a model file, card or catalogue entry that cannot be used
     ├── BrokerError           Kafka does not answer, or refuses
     ├── PortInUseError        another process listens where a service of ours must
@@ -31,6 +32,10 @@ class ContractError(SightlineError):
 
 class SourceError(SightlineError):
     """A video, stream or image folder that cannot be read."""
+
+
+class StateError(SightlineError):
+    """A streaming job's saved state that cannot be read."""
 
 
 class ModelError(SightlineError):

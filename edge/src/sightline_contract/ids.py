@@ -1,14 +1,8 @@
 """Identifiers and how they are made. None needs a central counter."""
 
-import time
 import zlib
 
 SCHEMA_VERSION = 1
-
-
-def new_session() -> int:
-    """A session number: the start of a camera's pipeline, UTC microseconds."""
-    return time.time_ns() // 1000
 
 
 def track_id(camera_id: str, session: int, track_no: int) -> str:

@@ -1,7 +1,8 @@
 """Reading a YAML configuration file into a frozen model, with one clear line for whatever is wrong in it."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -18,8 +19,21 @@ class Settings(BaseModel):
 AnySettings = TypeVar("AnySettings", bound=Settings)
 
 
-def load_settings(path: Path, model: type[AnySettings]) -> AnySettings:
-    """Read and validate ``path``; raises ConfigError naming the file, the key and what is wrong with it."""
+def load_settings(path: Path, model: type[AnySettings], overrides: Mapping[str, str] | None = None) -> AnySettings:
+    """Read and validate ``path``; raises ConfigError naming the file, the key and what is wrong with it.
+
+    ``overrides`` are values that stand above the file's, as YAML text under dotted keys: ``{"kafka.port": "9092"}``.
+    """
+    document = _read_document(path, model)
+    for key, text in (overrides or {}).items():
+        _override(document, key, text)
+    try:
+        return model.model_validate(document)
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {explain(error)}") from error
+
+
+def _read_document(path: Path, model: type[Settings]) -> dict[str, Any]:
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -32,10 +46,20 @@ def load_settings(path: Path, model: type[AnySettings]) -> AnySettings:
         raise ConfigError(f"{path}{line}: is not valid YAML ({getattr(error, 'problem', None) or error})") from error
     if not isinstance(document, dict):
         raise ConfigError(f"{path}: holds no settings: expected 'key: value' lines such as {_example_keys(model)}")
+    return document
+
+
+def _override(document: dict[str, Any], dotted_key: str, text: str) -> None:
+    """Set ``a.b.c`` of nested mappings; what is not a mapping on the way becomes one, and validation judges the result."""
+    *parents, last = dotted_key.split(".")
+    for parent in parents:
+        if not isinstance(document.get(parent), dict):
+            document[parent] = {}
+        document = document[parent]
     try:
-        return model.model_validate(document)
-    except ValidationError as error:
-        raise ConfigError(f"{path}: {explain(error)}") from error
+        document[last] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{dotted_key}={text}: is not a YAML value: quote it") from error
 
 
 def explain(error: ValidationError) -> str:

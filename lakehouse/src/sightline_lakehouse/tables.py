@@ -32,7 +32,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A table. ``description`` states the grain; ``key`` is unique over its rows."""
+    """A table. ``description`` states the grain; ``key`` is unique over its rows, save where rows ``may_repeat``."""
 
     layer: Layer
     name: str
@@ -41,6 +41,7 @@ class Table:
     key: tuple[str, ...]
     partition_by: tuple[str, ...] = ("event_date",)
     retention_days: int = 365
+    may_repeat: bool = False  # delivered at least once: who reads drops repetitions by key
 
     @property
     def full_name(self) -> str:
@@ -103,9 +104,10 @@ TRACKER_FACTS = Table(
         Column("observations", "int", "Segment: observed boxes.", nullable=True),
         Column("score", "float", "Segment: mean detection score.", nullable=True),
         Column("distance_px", "float", "Segment: length of the foot-point's path, px.", nullable=True),
-        Column("times_ms", "array<int>", "Segment: time of each box since start_us, ms.", nullable=True),
-        Column("boxes", "array<float>", "Segment: x1, y1, x2, y2 of each box, px, one after another.", nullable=True),
-        Column("sources", "array<int>", "Segment: per box 0 observed, 1 before confirmation, 2 interpolated.", nullable=True),
+        # Packed, little-endian: Spark's pandas operators turn an array column into one Python object per number.
+        Column("times_ms", "binary", "Segment: int32 per box, time since start_us, ms.", nullable=True),
+        Column("boxes", "binary", "Segment: 4 float32 per box, x1, y1, x2, y2, px.", nullable=True),
+        Column("sources", "binary", "Segment: uint8 per box, 0 observed, 1 unconfirmed, 2 interpolated.", nullable=True),
         Column("first_segment", "boolean", "Segment: the track's first.", nullable=True),
         Column("place", "string", "Crossing: line. Visit: zone.", nullable=True),
         Column("direction", "string", "Crossing: direction's name.", nullable=True),
@@ -268,6 +270,7 @@ ALERTS = Table(
         _DATE,
     ),
     key=("alert_id",),
+    may_repeat=True,
 )
 
 NODE_STATUS = Table(

@@ -1,0 +1,207 @@
+"""The edge node: its cameras' readers, one detector for all of them, and what they send.
+
+Readers decode and prepare frames in threads of their own; the detector and everything after it run in the caller's thread.
+One broken camera does not end the others: its error is raised when they are done.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+from sightline_contract.camera import CameraConfig, load_cameras
+from sightline_contract.errors import ConfigError
+
+from sightline_edge.batching import Origin
+from sightline_edge.capture import open_source
+from sightline_edge.config import CameraSource, NodeConfig
+from sightline_edge.detector import Detector
+from sightline_edge.inbox import Inbox
+from sightline_edge.pipeline import CameraPipeline
+from sightline_edge.publishing import Publisher
+from sightline_edge.reader import Limits, Reader
+
+logger = logging.getLogger(__name__)
+
+# How long the node waits for a frame before it looks after heartbeats and Kafka's answers.
+IDLE_S = 0.1
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far the node is; ``of`` is None where a source has no end."""
+
+    frames: int
+    of: int | None
+    detections: int
+    events: int
+
+
+@dataclass(frozen=True)
+class CameraSummary:
+    """One camera's run."""
+
+    camera_id: str
+    session: int
+    frames: int
+    frames_skipped: int
+    detections: int
+    batches: int
+    events: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The node's run."""
+
+    cameras: tuple[CameraSummary, ...]
+    seconds: float
+    inference_ms_p50: float
+    inference_ms_p95: float
+
+    @property
+    def frames_per_s(self) -> float:
+        """Analysed frames per second over all cameras."""
+        return sum(camera.frames for camera in self.cameras) / self.seconds if self.seconds else 0.0
+
+
+class Node:
+    """An edge node, ready to run: model loaded, recordings opened, Kafka reached."""
+
+    def __init__(self, config: NodeConfig) -> None:
+        """Open everything that can be wrong; raises a SightlineError before anything was sent."""
+        self._config = config
+        cameras = _load_cameras(config)
+        self._detector = Detector(config.model, config.min_score, config.threads, config.max_inference_batch)
+        self._stop = threading.Event()
+        session = _now_us()
+        start_us = round(config.start_time.timestamp() * 1e6) if config.start_time else session
+        sources = [
+            open_source(entry.source, camera.frame_rate, start_us, self._stop, config.source_timeout_s)
+            for entry, camera in zip(config.cameras, cameras, strict=True)
+        ]
+        self._publisher = Publisher(config.kafka, client_id=config.node_id)
+        self._pipelines = [
+            CameraPipeline(camera, config, self._origin(camera, session), self._detector.card.labels, self._publisher)
+            for camera in cameras
+        ]
+        limits = Limits(config.max_frames, config.duration_s)
+        self._inbox = Inbox(len(cameras))
+        self._readers = [
+            Reader(i, source, self._detector.prepare, self._inbox, config.pace, limits) for i, source in enumerate(sources)
+        ]
+        totals = [limits.total(source, camera.frame_rate) for source, camera in zip(sources, cameras, strict=True)]
+        self._total = None if None in totals else sum(total or 0 for total in totals)
+
+    def stop(self) -> None:
+        """Read no further frame; what was read is still sent. May be called from a signal handler."""
+        self._stop.set()
+
+    def run(self, report: Callable[[Progress], None]) -> Summary:
+        """Run until every source has ended or ``stop`` is called; ``report`` is called about once a second."""
+        started_s = time.monotonic()
+        for reader in self._readers:
+            reader.start()
+        try:
+            self._loop(report)
+        finally:
+            self._stop.set()
+            for reader in self._readers:
+                reader.stop()
+        self._beat("stopped")
+        self._publisher.close()
+        report(self._progress())
+        for reader in self._readers:
+            if reader.error is not None:
+                raise reader.error
+        return self._summary(time.monotonic() - started_s)
+
+    def _loop(self, report: Callable[[Progress], None]) -> None:
+        self._beat("starting")
+        beat_s = report_s = time.monotonic()
+        running = set(range(len(self._pipelines)))
+        while running:
+            if self._stop.is_set():
+                for reader in self._readers:
+                    reader.stop()
+            self._analyse()
+            running -= self._end_finished(running)
+            self._publisher.poll()
+            now_s = time.monotonic()
+            if now_s - beat_s >= self._config.heartbeat_s:
+                beat_s = now_s
+                self._beat("running")
+            if now_s - report_s >= 1:
+                report_s = now_s
+                report(self._progress())
+
+    def _analyse(self) -> None:
+        taken = self._inbox.take(self._detector.max_batch, IDLE_S)
+        if taken:
+            for camera, waiting in taken:
+                self._pipelines[camera].check(waiting.frame)
+            found = self._detector.detect([waiting.prepared for _, waiting in taken])
+            for (camera, waiting), detections in zip(taken, found, strict=True):
+                self._pipelines[camera].observe(waiting.frame, detections, _now_us())
+        for pipeline in self._pipelines:
+            pipeline.tick(_now_us())
+
+    def _end_finished(self, running: set[int]) -> set[int]:
+        finished = {camera for camera in running if self._inbox.finished(camera)}
+        for camera in finished:
+            self._pipelines[camera].end()
+            if error := self._readers[camera].error:
+                logger.warning("camera %s ended: %s", self._pipelines[camera].camera.camera_id, error)
+        return finished
+
+    def _beat(self, state: str) -> None:
+        inference_ms = self._detector.inference_percentile_ms(50), self._detector.inference_percentile_ms(95)
+        for i, (reader, pipeline) in enumerate(zip(self._readers, self._pipelines, strict=True)):
+            its_state = "stopped" if self._inbox.finished(i) else state
+            self._publisher.send_status(pipeline.status(its_state, reader.frames_read, inference_ms, _now_us()))
+
+    def _progress(self) -> Progress:
+        counters = [pipeline.counters for pipeline in self._pipelines]
+        frames, detections, events = (sum(getattr(c, what) for c in counters) for what in ("frames", "detections", "events"))
+        return Progress(frames, self._total, detections, events)
+
+    def _summary(self, seconds: float) -> Summary:
+        cameras = tuple(
+            CameraSummary(pipeline.origin.camera_id, pipeline.origin.session, **asdict(pipeline.counters))
+            for pipeline in self._pipelines
+        )
+        p50, p95 = self._detector.inference_percentile_ms(50), self._detector.inference_percentile_ms(95)
+        return Summary(cameras, round(seconds, 3), round(p50, 2), round(p95, 2))
+
+    def _origin(self, camera: CameraConfig, session: int) -> Origin:
+        card = self._detector.card
+        return Origin(
+            node_id=self._config.node_id,
+            camera_id=camera.camera_id,
+            session=session,
+            model_name=card.name,
+            model_version=card.version,
+            model_digest=self._detector.digest,
+            frame_size=camera.frame_size,
+            frame_rate=camera.frame_rate,
+        )
+
+
+def _load_cameras(config: NodeConfig) -> list[CameraConfig]:
+    cameras = [_one_camera(entry) for entry in config.cameras]
+    ids = [camera.camera_id for camera in cameras]
+    if twice := sorted({name for name in ids if ids.count(name) > 1}):
+        raise ConfigError(f"two cameras of node {config.node_id} are called {twice[0]!r}: camera ids must differ")
+    return cameras
+
+
+def _one_camera(entry: CameraSource) -> CameraConfig:
+    cameras = load_cameras(entry.camera)
+    if len(cameras) != 1:
+        raise ConfigError(f"{entry.camera}: is a folder of {len(cameras)} cameras: name one camera file")
+    return cameras[0]
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1000

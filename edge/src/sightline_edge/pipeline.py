@@ -1,0 +1,114 @@
+"""One camera's way from detections to messages: classes, events, batches, heartbeats."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from sightline_contract.camera import CameraConfig
+from sightline_contract.detection_pb2 import DetectionBatch
+from sightline_contract.errors import ConfigError
+from sightline_contract.events import NodeStatus
+from sightline_contract.labels import UNKNOWN_CLASS, label_names
+
+from sightline_edge.batching import Batcher, FrameDetections, Origin
+from sightline_edge.config import NodeConfig
+from sightline_edge.events import EventFinder
+from sightline_edge.frame import Frame
+from sightline_edge.postprocessing import Detections
+from sightline_edge.publishing import Publisher
+
+
+@dataclass
+class Counters:
+    """What went through since the start."""
+
+    frames: int = 0
+    frames_skipped: int = 0
+    detections: int = 0
+    batches: int = 0
+    events: int = 0
+
+
+class CameraPipeline:
+    """Turns what the detector found in one camera's frames into messages. Frames come in order."""
+
+    def __init__(
+        self, camera: CameraConfig, config: NodeConfig, origin: Origin, labels: tuple[str, ...], publisher: Publisher
+    ) -> None:
+        self.camera = camera
+        self.origin = origin
+        self.counters = Counters()
+        self._publisher = publisher
+        self._batcher = Batcher(origin, round(config.batch_s * 1e6))
+        self._events = EventFinder(camera, config.watch_list, origin)
+        self._class_ids = class_ids_of(labels, camera)
+        watched = [label_names().index(rule.class_name) for rule in config.watch_list]
+        self._wanted = np.array(sorted({*camera.class_ids, *watched}), np.uint8)
+
+    def check(self, frame: Frame) -> None:
+        """Raise ConfigError where the frame is not of the size in which zones and lines are drawn."""
+        if frame.size != self.camera.frame_size:
+            says = "x".join(map(str, self.camera.frame_size))
+            raise ConfigError(
+                f"camera {self.camera.camera_id}: frames are {frame.size[0]}x{frame.size[1]} and its camera file says {says}: "
+                "correct frame_size, and with it zones and lines"
+            )
+
+    def observe(self, frame: Frame, found: Detections, now_us: int) -> None:
+        """Send the frame's events, and the batch that it closes."""
+        detections = self._of_contract(frame, found)
+        for event in self._events.find(detections, frame.received_us, now_us):
+            self._publisher.send_event(event)
+            self.counters.events += 1
+        self.counters.frames += 1
+        self.counters.detections += len(detections.scores)
+        self._send(self._batcher.add(detections, now_us))
+
+    def tick(self, now_us: int) -> None:
+        """Send the open batch of a camera that has fallen silent."""
+        self._send(self._batcher.overdue(now_us))
+
+    def end(self) -> None:
+        """Send what is left, and that the session is over."""
+        self._send(self._batcher.end())
+
+    def status(self, state: str, frames_read: int, inference_ms: tuple[float, float], now_us: int) -> NodeStatus:
+        """The camera's heartbeat; ``inference_ms`` are the 50th and 95th percentile."""
+        origin, counters = self.origin, self.counters
+        return NodeStatus(
+            node_id=origin.node_id,
+            camera_id=origin.camera_id,
+            session=origin.session,
+            reported_us=now_us,
+            state=state,
+            frames_read=frames_read,
+            frames_analysed=counters.frames,
+            frames_skipped=counters.frames_skipped,
+            batches_sent=counters.batches,
+            batches_pending=self._publisher.pending,
+            events_sent=counters.events,
+            inference_ms_p50=inference_ms[0],
+            inference_ms_p95=inference_ms[1],
+            model_name=origin.model_name,
+            model_version=origin.model_version,
+        )
+
+    def _send(self, batch: DetectionBatch | None) -> None:
+        if batch is not None:
+            self._publisher.send_batch(batch)
+            self.counters.batches += 1
+            self.counters.frames_skipped += batch.frames_skipped
+
+    def _of_contract(self, frame: Frame, found: Detections) -> FrameDetections:
+        classes = self._class_ids[found.labels]
+        wanted = np.isin(classes, self._wanted)
+        corners = found.boxes[wanted]
+        centre, size = (corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]
+        return FrameDetections(
+            frame.ordinal, frame.captured_us, np.hstack([centre, size]), found.scores[wanted], classes[wanted]
+        )
+
+
+def class_ids_of(labels: tuple[str, ...], camera: CameraConfig) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
+    """Class id of the contract for each of a model's labels; a label that is no class becomes unknown."""
+    index = {name: class_id for class_id, name in enumerate(label_names(camera.site_labels))}
+    return np.array([index.get(label, UNKNOWN_CLASS) for label in labels], np.uint8)

@@ -1,0 +1,110 @@
+"""Creating the tables below a table root, and showing them to SQL users by name.
+
+A root is a folder or an object store's address; every table's place below it is in tables.py. Creating is idempotent and
+never changes a table that exists. A folder gets its tables from delta-rs, which takes milliseconds where Spark takes a
+second a table and a JVM; an object store gets them from Spark, whose commits there must have a single kind of writer.
+Both ways make the same table, which a test holds.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+from sightline_contract.errors import StorageError
+
+from sightline_lakehouse.tables import ALL_TABLES, Table
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+# appendOnly is not among them: it would forbid the deletes that keep retention_days.
+TABLE_PROPERTIES: Final = {
+    # A streaming writer commits every few seconds, and a checkpoint costs its micro-batch several: one in a hundred.
+    "delta.checkpointInterval": "100",
+    # How far back a slow reader or a time traveller may look.
+    "delta.deletedFileRetentionDuration": "interval 7 days",
+    "delta.logRetentionDuration": "interval 7 days",
+}
+
+
+def is_local(root: str) -> bool:
+    """Whether the root is a folder of this machine."""
+    return urlsplit(root).scheme in ("", "file")
+
+
+def table_location(root: str, table: Table) -> str:
+    """Where the table lies: an absolute path, or an object store's address."""
+    if not is_local(root):
+        return f"{root.rstrip('/')}/{table.path}"
+    return str(Path(urlsplit(root).path).absolute() / table.path)
+
+
+def path_identifier(location: str) -> str:
+    """Spark SQL's name for the Delta table at a location."""
+    return f"delta.`{location.replace('`', '``')}`"
+
+
+def create_table_sql(table: Table, root: str) -> str:
+    """The statement that creates the table below ``root`` unless it is there."""
+    columns = ",\n  ".join(
+        f"`{c.name}` {c.type}{'' if c.nullable else ' NOT NULL'} COMMENT {_text(c.description)}" for c in table.columns
+    )
+    partitions = ", ".join(f"`{name}`" for name in table.partition_by)
+    properties = ", ".join(f"{_text(key)} = {_text(value)}" for key, value in sorted(TABLE_PROPERTIES.items()))
+    return (
+        f"CREATE TABLE IF NOT EXISTS {path_identifier(table_location(root, table))} (\n  {columns}\n) USING DELTA\n"
+        f"PARTITIONED BY ({partitions})\nCOMMENT {_text(table.description)}\nTBLPROPERTIES ({properties})"
+    )
+
+
+def create_tables(spark: SparkSession, root: str, tables: tuple[Table, ...] = ALL_TABLES) -> None:
+    """Create below ``root`` every table that is not there yet; raises StorageError."""
+    if is_local(root):
+        create_local_tables(root, tables)
+        return
+    for table in tables:
+        spark.sql(create_table_sql(table, root))
+
+
+def create_local_tables(root: str, tables: tuple[Table, ...] = ALL_TABLES) -> None:
+    """Create the tables in a folder without Spark; raises StorageError."""
+    from deltalake import DeltaTable
+    from deltalake.exceptions import DeltaError
+
+    from sightline_lakehouse.arrow import arrow_schema
+
+    for table in tables:
+        location = table_location(root, table)
+        try:
+            Path(location).mkdir(parents=True, exist_ok=True)
+            DeltaTable.create(
+                location,
+                schema=arrow_schema(table),
+                mode="ignore",
+                partition_by=list(table.partition_by),
+                description=table.description,
+                configuration=dict(TABLE_PROPERTIES),
+            )
+        except (OSError, DeltaError) as error:
+            raise StorageError(f"{location}: cannot be created ({_first_line(error)}): check the table root") from error
+
+
+def register_tables(spark: SparkSession, root: str, tables: tuple[Table, ...] = ALL_TABLES) -> None:
+    """Show the tables in the session's catalog as ``layer.table``; a name that pointed elsewhere points here afterwards."""
+    for layer in sorted({table.layer for table in tables}):
+        spark.sql(f"CREATE DATABASE IF NOT EXISTS `{layer}`")
+    for table in tables:
+        # Dropping an external table leaves its files.
+        spark.sql(f"DROP TABLE IF EXISTS `{table.layer}`.`{table.name}`")
+        spark.sql(f"CREATE TABLE `{table.layer}`.`{table.name}` USING DELTA LOCATION {_text(table_location(root, table))}")
+
+
+def _text(value: str) -> str:
+    """A SQL string literal."""
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]

@@ -1,0 +1,47 @@
+"""Keeping tables small and quick: rows past their retention go, small files become large ones, unused files go.
+
+Deleting, compacting and vacuuming disturb no streaming writer, which only appends. A file that a table no longer uses stays
+for ``delta.deletedFileRetentionDuration`` (ddl.py), so that a reader of an older version can finish.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import TYPE_CHECKING
+
+from sightline_lakehouse.ddl import path_identifier, table_location
+from sightline_lakehouse.tables import ALL_TABLES, Table
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+
+@dataclass(frozen=True)
+class Maintained:
+    """What maintenance did to one table."""
+
+    table: str
+    rows_expired: int
+    files_added: int
+    files_removed: int
+
+
+def maintain(spark: SparkSession, root: str, today: date, tables: tuple[Table, ...] = ALL_TABLES) -> tuple[Maintained, ...]:
+    """Delete rows older than each table's ``retention_days`` before ``today``, compact, and vacuum."""
+    return tuple(_maintain(spark, root, table, today) for table in tables)
+
+
+def _maintain(spark: SparkSession, root: str, table: Table, today: date) -> Maintained:
+    name = path_identifier(table_location(root, table))
+    first_kept = today - timedelta(days=table.retention_days)
+    # Whole partitions: the delete drops files and rewrites none.
+    expired = spark.sql(f"DELETE FROM {name} WHERE event_date < DATE'{first_kept}'").collect()[0]  # noqa: S608
+    compacted = spark.sql(f"OPTIMIZE {name}").collect()[0]
+    spark.sql(f"VACUUM {name}").collect()
+    return Maintained(
+        table=table.full_name,
+        rows_expired=expired["num_affected_rows"],
+        files_added=compacted["metrics"]["numFilesAdded"],
+        files_removed=compacted["metrics"]["numFilesRemoved"],
+    )

@@ -1,0 +1,249 @@
+"""The long-running services of a one-machine stack: started in the background, found again, stopped.
+
+Below the home folder each service has a folder of its own for data and log, and ``run/NAME.json`` says which process it
+is. A process id alone may belong to somebody else by now, so the record holds the start time too: only a process with
+both is ours, and only ours is ever signalled.
+"""
+
+import fcntl
+import json
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Protocol
+
+import psutil
+from sightline_contract.camera import load_cameras
+from sightline_contract.errors import ConfigError
+
+from sightline.broker import BrokerConfig, create_topics, launch, wait_until_ready
+from sightline.driver_process import DEFAULT_CONNECT_PORT, DriverConfig, DriverProcess, launch_driver
+from sightline.processes import Child, kill_group
+
+_STOP_GRACE_S = 30
+_DRIVER_TIMEOUT_S = 180.0
+_START_TIME_TOLERANCE_S = 1.0
+
+
+class Service(Protocol):
+    """Something that ``sightline up`` starts and ``sightline down`` stops."""
+
+    @property
+    def name(self) -> str:
+        """Short and unique."""
+
+    @property
+    def port(self) -> int | None:
+        """Where it listens, if it does."""
+
+    def launch(self, *, tied: bool) -> Child:
+        """Start it and return at once; tied, it ends with this process."""
+
+    def wait_until_ready(self, child: Child) -> None:
+        """Return when it serves; raise SightlineError when it does not come up."""
+
+
+@dataclass(frozen=True)
+class BrokerService:
+    """The embedded Kafka with Sightline's topics."""
+
+    config: BrokerConfig
+    name: str = "broker"
+
+    @property
+    def port(self) -> int:
+        """Where clients connect."""
+        return self.config.port
+
+    def launch(self, *, tied: bool) -> Child:
+        """Start the JVM."""
+        return launch(self.config, tied=tied)
+
+    def wait_until_ready(self, child: Child) -> None:
+        """Wait for the listener, then make the topics."""
+        wait_until_ready(self.config, child)
+        create_topics(self.config.bootstrap)
+
+
+@dataclass(frozen=True)
+class DriverService:
+    """The streaming jobs and the SQL endpoint, in one Spark driver."""
+
+    config: DriverConfig
+    name: str = "driver"
+
+    @property
+    def port(self) -> int:
+        """Where Spark Connect clients connect."""
+        return self.config.connect_port
+
+    def launch(self, *, tied: bool) -> Child:
+        """Start the driver; it waits for the broker by itself."""
+        return launch_driver(self.config, tied=tied).child
+
+    def wait_until_ready(self, child: Child) -> None:
+        """Wait until every job takes input."""
+        DriverProcess(self.config, child).wait_for("ready", timeout_s=_DRIVER_TIMEOUT_S)
+
+
+@dataclass(frozen=True)
+class Record:
+    """Which process a service is."""
+
+    name: str
+    pid: int
+    started_s: float  # since the epoch, as the kernel tells it
+    port: int | None
+    log: str
+
+    def process(self) -> psutil.Process | None:
+        """The running process, or None when it has ended."""
+        try:
+            process = psutil.Process(self.pid)
+            is_ours = abs(process.create_time() - self.started_s) < _START_TIME_TOLERANCE_S
+            return process if is_ours and process.status() != psutil.STATUS_ZOMBIE else None
+        except psutil.NoSuchProcess:
+            return None
+
+
+def default_home() -> Path:
+    """``$SIGHTLINE_HOME``, or else ``sightline`` in the user's data folder."""
+    chosen = os.environ.get("SIGHTLINE_HOME")
+    return Path(chosen).expanduser().absolute() if chosen else Path.home() / ".local/share/sightline"
+
+
+def local_services(home: Path, broker_port: int, cameras: Path | None = None, sql_port: int | None = None) -> tuple[Service, ...]:
+    """Every service of the stack, in the order in which they start; without ``cameras`` the broker alone."""
+    broker = BrokerService(BrokerConfig(home / "broker", broker_port))
+    if cameras is None:
+        return (broker,)
+    load_cameras(cameras)  # what is wrong in a camera file is told before anything starts
+    job = {
+        "kafka": {"bootstrap_servers": broker.config.bootstrap},
+        "table_root": str(home / "tables"),
+        "checkpoint_root": str(home / "checkpoints"),
+        "cameras": str(cameras.absolute()),
+    }
+    return broker, DriverService(DriverConfig(home / "driver", job, sql_port or DEFAULT_CONNECT_PORT))
+
+
+def up(home: Path, services: Sequence[Service]) -> list[Record]:
+    """Start those of ``services`` that do not run; returns the records of the ones started now.
+
+    One that does not come up is stopped again and its error raised; those before it keep running.
+    """
+    started = []
+    with _locked(home):
+        for service in services:
+            running = read_record(home, service.name)
+            if running and running.process():
+                _require_same_port(running, service)
+            else:
+                started.append(_start(home, service))
+    return started
+
+
+def launch_all(services: Sequence[Service], *, tied: bool) -> list[Child]:
+    """Start all of ``services`` at once, without waiting for any; where one cannot be started, those before it are stopped."""
+    with ExitStack() as begun:
+        children = []
+        for service in services:
+            child = service.launch(tied=tied)
+            begun.callback(child.stop)
+            children.append(child)
+        begun.pop_all()
+    return children
+
+
+def keep(home: Path, services: Sequence[Service], children: Sequence[Child]) -> None:
+    """Record running, untied children, so that ``status`` and ``down`` know them; ConfigError where others are up already."""
+    with _locked(home):
+        for service, child in zip(services, children, strict=True):
+            kept = read_record(home, service.name)
+            if kept and kept.process():
+                raise ConfigError(f"another {kept.name} runs already (pid {kept.pid}): stop it with 'sightline down'")
+            _write_record(home, service, child)
+
+
+def down(home: Path) -> list[Record]:
+    """Stop every running service, the youngest first; returns the records of the ones stopped now."""
+    stopped = []
+    with _locked(home):
+        for record in sorted(records(home), key=lambda each: each.started_s, reverse=True):
+            if process := record.process():
+                _stop(process)
+                stopped.append(record)
+            _record_path(home, record.name).unlink()
+    return stopped
+
+
+def records(home: Path) -> list[Record]:
+    """What was started below ``home`` and not stopped, running or not."""
+    found = (read_record(home, path.stem) for path in sorted((home / "run").glob("*.json")))
+    return [record for record in found if record]
+
+
+def read_record(home: Path, name: str) -> Record | None:
+    """The record of one service, or None."""
+    try:
+        return Record(**json.loads(_record_path(home, name).read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError) as error:
+        path = _record_path(home, name)
+        raise ConfigError(f"{path}: is damaged: see whether the {name} runs (ps), end it and delete the file") from error
+
+
+def _start(home: Path, service: Service) -> Record:
+    child = service.launch(tied=False)
+    try:
+        record = _write_record(home, service, child)
+        service.wait_until_ready(child)
+    except BaseException:
+        child.stop()
+        _record_path(home, service.name).unlink(missing_ok=True)
+        raise
+    return record
+
+
+def _write_record(home: Path, service: Service, child: Child) -> Record:
+    record = Record(service.name, child.pid, psutil.Process(child.pid).create_time(), service.port, str(child.log_path))
+    path = _record_path(home, service.name)
+    unfinished = path.with_suffix(".new")
+    unfinished.write_text(json.dumps(asdict(record)), encoding="utf-8")
+    unfinished.replace(path)
+    return record
+
+
+def _stop(process: psutil.Process) -> None:
+    group = process.pid  # every service leads a process group of its own
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(_STOP_GRACE_S)
+    except psutil.TimeoutExpired:
+        kill_group(group)
+        process.wait(_STOP_GRACE_S)
+    kill_group(group)  # what the service itself has started and left behind
+
+
+def _require_same_port(running: Record, service: Service) -> None:
+    if running.port != service.port:
+        where = f"the {running.name} runs already, on port {running.port} and not {service.port}"
+        raise ConfigError(f"{where}: stop it with 'sightline down', or give that port")
+
+
+def _record_path(home: Path, name: str) -> Path:
+    return home / "run" / f"{name}.json"
+
+
+@contextmanager
+def _locked(home: Path) -> Iterator[None]:
+    """One ``up`` or ``down`` at a time below ``home``."""
+    folder = home / "run"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,8 @@
+"""The archive job: spark-submit streaming/jobs/archive.py --config FILE."""
+
+import sys
+
+from sightline_streaming.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["archive"]))

@@ -1,0 +1,8 @@
+"""The facts job: spark-submit streaming/jobs/facts.py --config FILE."""
+
+import sys
+
+from sightline_streaming.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["facts"]))

@@ -1,0 +1,106 @@
+"""What a job script and the one-machine stack run: options, signals, one line for an error.
+
+SIGTERM and SIGINT end the driver at once (nothing is lost: an unfinished micro-batch is done again). SIGUSR1 drains it
+first, for input that has ended. ``--drain`` does so from the start: take all that is there, then end.
+"""
+
+import argparse
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+from sightline_contract.errors import SightlineError
+from sightline_streaming.config import load_job_config
+
+_STATUS_INTERVAL_S = 0.5
+
+
+def main(jobs: Sequence[str], arguments: Sequence[str] | None = None) -> int:
+    """Run ``jobs`` until told to end; returns the exit code."""
+    options = _parser(jobs).parse_args(arguments)
+    try:
+        return _run(list(jobs) or options.jobs.split(","), options)
+    except SightlineError as error:
+        if options.debug:
+            traceback.print_exc()
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return 1
+
+
+def _run(jobs: list[str], options: argparse.Namespace) -> int:
+    # Imported after the options were read: a wrong one is told without waiting for Spark.
+    from sightline_streaming.application import Application
+    from sightline_streaming.status import State, StatusFile
+
+    status = StatusFile(options.status)
+    status.write(State.STARTING)
+    asked = _Asked()
+    try:
+        config = load_job_config(options.config, os.environ, options.set)
+        application = Application(config, jobs, master=options.master, jars=_class_path(options.jars))
+        with application:
+            asked.listen()
+            application.await_ready()
+            last_written = 0.0
+
+            def asked_to_end() -> bool:
+                nonlocal last_written
+                if time.monotonic() - last_written > _STATUS_INTERVAL_S:
+                    status.write(State.READY, application.queries)
+                    last_written = time.monotonic()
+                return options.drain or asked.to_drain or asked.to_stop
+
+            application.await_any_failure(asked_to_end)
+            if not asked.to_stop:
+                status.write(State.DRAINING, application.queries)
+                application.drain()
+    except SightlineError as error:
+        status.write(State.FAILED, error=str(error))
+        raise
+    status.write(State.STOPPED)
+    return 0
+
+
+class _Asked:
+    """What signals asked for. PySpark sets a handler of its own for SIGINT when it starts, hence listen() afterwards."""
+
+    def __init__(self) -> None:
+        self.to_drain = False
+        self.to_stop = False
+
+    def listen(self) -> None:
+        def stop(*_: object) -> None:
+            self.to_stop = True
+
+        def drain(*_: object) -> None:
+            self.to_drain = True
+
+        signal.signal(signal.SIGTERM, stop)
+        signal.signal(signal.SIGINT, stop)
+        signal.signal(signal.SIGUSR1, drain)
+
+
+def _class_path(text: str) -> list[Path]:
+    return [Path(part) for part in text.split(os.pathsep) if part]
+
+
+def _parser(jobs: Sequence[str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=f"Sightline streaming: {', '.join(jobs) or 'several jobs in one driver'}.")
+    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="job configuration (YAML)")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="stands above the file, repeatable")
+    parser.add_argument("--drain", action="store_true", help="take all input that is there, then end")
+    parser.add_argument("--status", type=Path, metavar="FILE", help="keep a JSON status file")
+    parser.add_argument("--debug", action="store_true", help="show the stack trace of an error")
+    parser.add_argument("--master", metavar="URL", help="start Spark here instead of under spark-submit, for instance local[4]")
+    parser.add_argument("--jars", default="", metavar="PATHS", help="with --master: Spark's jars, as a class path")
+    if not jobs:
+        parser.add_argument("--jobs", required=True, metavar="NAMES", help="comma-separated: tracking,facts,alerts,archive")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main(()))

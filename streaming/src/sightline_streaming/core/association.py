@@ -1,0 +1,109 @@
+"""Which detection belongs to which track: sure detections first, then unsure ones for what is left, each solved optimally.
+
+A pair is possible where prediction and detection overlap and the detection is not too far off for what the motion filter
+knows of the track. Among possible pairs the sum of overlaps, less a price for surprise, is made largest.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from sightline_streaming.core.assignment import match
+from sightline_streaming.core.kernel import kernel
+from sightline_streaming.core.motion import predict, surprise
+from sightline_streaming.core.overlap import overlap
+from sightline_streaming.core.params import TrackerParams
+
+# In place of a slot: a detection of no track yet, and one that is no use to any.
+FREE, USELESS = -1, -2
+
+# What a possible pair is worth at least, so that it is made where nothing better is.
+LEAST_WORTH = 1e-3
+
+# Boxes beyond are no pixels.
+LARGEST_PX = 1e7
+
+Records = npt.NDArray[np.void]
+Boxes = npt.NDArray[np.float32]
+Scores = npt.NDArray[np.float32]
+Classes = npt.NDArray[np.uint8]
+Indices = npt.NDArray[np.int32]
+
+
+@kernel
+def associate(
+    params: TrackerParams, tracks: Records, n_slots: int, t_us: int, boxes: Boxes, scores: Scores, classes: Classes
+) -> tuple[Indices, Indices]:
+    """Detection of each slot (-1: none), and slot of each detection (FREE: may start a track, USELESS: must not)."""
+    n = boxes.shape[0]
+    detection_of, slot_of = np.full(n_slots, FREE, np.int32), np.full(n, FREE, np.int32)
+    unsure = _drop_useless(params, slot_of, boxes, scores)
+    if n == 0 or n_slots == 0:
+        return detection_of, slot_of
+    predicted, variance = np.empty((n_slots, 4)), np.empty((n_slots, 4))
+    for slot in range(n_slots):
+        if tracks[slot].live:
+            predict(params, tracks[slot], (t_us - tracks[slot].seen_us) * 1e-6, predicted[slot], variance[slot])
+    worth = np.zeros((n_slots, n))
+    for stage in range(2 if unsure else 1):
+        if stage == 1:
+            worth[:] = 0.0
+        possible = 0
+        for slot in range(n_slots):
+            unseen_s = (t_us - tracks[slot].seen_us) * 1e-6
+            if not tracks[slot].live or detection_of[slot] >= 0 or (stage == 1 and unseen_s > params.unsure_s):
+                continue
+            for d in range(n):
+                if slot_of[d] == FREE and classes[d] == tracks[slot].class_id and (scores[d] < params.high_score) == (stage == 1):
+                    worth[slot, d] = _worth(params, predicted[slot], variance[slot], boxes[d], stage == 1)
+                    possible += worth[slot, d] > 0.0
+        if possible:
+            match(worth, detection_of, slot_of)
+    _drop_duplicates(params, slot_of, boxes, classes)
+    return detection_of, slot_of
+
+
+@kernel
+def _worth(
+    params: TrackerParams,
+    p: npt.NDArray[np.float64],
+    variance: npt.NDArray[np.float64],
+    box: npt.NDArray[np.float32],
+    unsure: bool,
+) -> float:
+    shared = overlap(p[0], p[1], p[2], p[3], box[0], box[1], box[2], box[3], params.buffer)
+    if shared < (params.second_overlap if unsure else params.first_overlap):
+        return 0.0
+    odd = surprise(p, variance, box)
+    if not odd <= params.surprise_limit:
+        return 0.0
+    return max(shared - params.surprise_cost * odd / params.surprise_limit, LEAST_WORTH)
+
+
+@kernel
+def _drop_useless(params: TrackerParams, slot_of: Indices, boxes: Boxes, scores: Scores) -> int:
+    """Mark detections whose score is too low or whose box is empty; returns how many of the rest are unsure."""
+    unsure = 0
+    for d in range(boxes.shape[0]):
+        width, height = boxes[d, 2] - boxes[d, 0], boxes[d, 3] - boxes[d, 1]
+        # Written so that what is not a number is useless, too.
+        sound = 0.0 < width < LARGEST_PX and 0.0 < height < LARGEST_PX and scores[d] >= params.min_score
+        if not (sound and abs(boxes[d, 0]) < LARGEST_PX and abs(boxes[d, 1]) < LARGEST_PX):
+            slot_of[d] = USELESS
+        else:
+            unsure += scores[d] < params.high_score
+    return unsure
+
+
+@kernel
+def _drop_duplicates(params: TrackerParams, slot_of: Indices, boxes: Boxes, classes: Classes) -> None:
+    """Mark free detections that lie on a matched one of their class: the same object seen twice."""
+    n = boxes.shape[0]
+    for d in range(n):
+        if slot_of[d] != FREE:
+            continue
+        for e in range(n):
+            if slot_of[e] >= 0 and classes[e] == classes[d]:
+                a, b = boxes[d], boxes[e]
+                if overlap(a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3], 0.0) > params.duplicate_overlap:
+                    slot_of[d] = USELESS
+                    break

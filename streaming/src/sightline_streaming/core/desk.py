@@ -1,0 +1,124 @@
+"""The camera in hand: its part of the shard's memory laid out for work, and put back.
+
+On the desk a track's records lie at its slot; in memory only live tracks are kept, one after another.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from sightline_streaming.core.kernel import inner
+from sightline_streaming.core.memory import PATH, TALLIES, TRACKS, WINDOWS, Parts, Records
+from sightline_streaming.core.paths import forget_places
+from sightline_streaming.core.records import EMISSION, TRACK
+from sightline_streaming.core.rows import at_least
+from sightline_streaming.core.site import Rules
+from sightline_streaming.core.windows import DETECTIONS, NEW_OBJECTS, OBJECTS, Ring, empty_window, open_window
+
+Places = npt.NDArray[np.int64]
+
+# Places in Desk.used; the last is no number of records but the place of the session's health row in the log.
+SLOTS, EMISSIONS, HEALTH_ROW = range(3)
+
+
+class Desk(NamedTuple):
+    """Working arrays for one camera."""
+
+    used: npt.NDArray[np.int64]
+    tracks: Records
+    paths: Records  # one per slot
+    emissions: Records
+
+
+def empty_desk() -> Desk:
+    """A desk with room for a camera of usual size."""
+    return Desk(np.zeros(3, np.int64), np.zeros(16, TRACK), np.zeros(16, PATH), np.zeros(1024, EMISSION))
+
+
+@inner
+def with_results(desk: Desk, tracks: Records, n_slots: int, emissions: Records, n_emissions: int) -> Desk:
+    """The desk with what the tracker gave back, which may have grown, and a path for every slot."""
+    desk.used[SLOTS] = n_slots
+    desk.used[EMISSIONS] = n_emissions
+    had = desk.paths.shape[0]
+    return Desk(desk.used, tracks, at_least(desk.paths, had, tracks.shape[0] - had), emissions)
+
+
+@inner
+def unpack(rules: Rules, site: np.void, camera: np.void, old: Parts, at: Places, desk: Desk, ring: Ring) -> Desk:
+    """Lay out a camera's records, taken from ``old`` from places ``at`` on, which move behind them."""
+    tracks = at_least(desk.tracks, 0, camera.n_slots)
+    desk = with_results(desk, tracks, np.int64(camera.n_slots), desk.emissions, np.int64(0))
+    for slot in range(tracks.shape[0]):
+        tracks[slot].live = 0
+        desk.paths[slot].track_no = 0
+        desk.paths[slot].counted_no = 0
+    for k in range(at[TRACKS], at[TRACKS] + camera.n_tracks):
+        slot = old.paths[k].slot
+        tracks[slot] = old.tracks[k]
+        desk.paths[slot] = old.paths[k]
+        if camera.places != site.places:
+            forget_places(desk.paths[slot])
+    at[TRACKS] += camera.n_tracks
+    camera.places = site.places
+    camera.n_lines = site.n_lines
+    camera.n_zones = site.n_zones
+    for k in range(at[WINDOWS], at[WINDOWS] + camera.n_windows):
+        place = open_window(rules, ring, camera, old.windows[k].number * rules.window_us)
+        ring.windows[place] = old.windows[k]
+    at[WINDOWS] += camera.n_windows
+    for k in range(at[TALLIES], at[TALLIES] + camera.n_tallies):
+        kept = old.tallies[k]
+        tally = ring.tallies[kept.number % rules.open_windows, kept.class_id]
+        tally[OBJECTS] = kept.objects
+        tally[NEW_OBJECTS] = kept.new_objects
+        tally[DETECTIONS] = kept.detections
+    at[TALLIES] += camera.n_tallies
+    return desk
+
+
+@inner
+def pack(rules: Rules, camera: np.void, new: Parts, desk: Desk, ring: Ring) -> Parts:
+    """Put the camera's live tracks and open windows behind what ``new`` has, and empty the ring."""
+    used, n_slots = new.used, desk.used[SLOTS]
+    new = Parts(
+        used,
+        at_least(new.tracks, used[TRACKS], n_slots),
+        at_least(new.paths, used[TRACKS], n_slots),
+        at_least(new.windows, used[WINDOWS], rules.open_windows),
+        at_least(new.tallies, used[TALLIES], 256 * rules.open_windows),
+    )
+    tracks, windows, tallies = used[TRACKS], used[WINDOWS], used[TALLIES]
+    camera.n_slots = 0
+    for slot in range(n_slots):
+        if desk.tracks[slot].live:
+            new.tracks[used[TRACKS]] = desk.tracks[slot]
+            new.paths[used[TRACKS]] = desk.paths[slot]
+            new.paths[used[TRACKS]].slot = slot
+            used[TRACKS] += 1
+            camera.n_slots = slot + 1
+    for number in range(camera.closed_before, camera.closed_before + rules.open_windows):
+        place = number % rules.open_windows
+        if ring.windows[place].open:
+            new.windows[used[WINDOWS]] = ring.windows[place]
+            used[WINDOWS] += 1
+            _pack_tallies(number, ring.tallies[place], new)
+            empty_window(ring.windows[place], ring.tallies[place])
+    camera.n_tracks = used[TRACKS] - tracks
+    camera.n_windows = used[WINDOWS] - windows
+    camera.n_tallies = used[TALLIES] - tallies
+    return new
+
+
+@inner
+def _pack_tallies(number: int, tallies: npt.NDArray[np.int64], new: Parts) -> None:
+    for class_id in range(256):
+        if tallies[class_id].any():
+            kept = new.tallies[new.used[TALLIES]]
+            new.used[TALLIES] += 1
+            kept.number = number
+            kept.class_id = class_id
+            kept.objects = tallies[class_id, OBJECTS]
+            kept.new_objects = tallies[class_id, NEW_OBJECTS]
+            kept.detections = tallies[class_id, DETECTIONS]

@@ -1,0 +1,99 @@
+"""Writing the tracker's results: observed boxes, the path before confirmation, filled gaps, ends.
+
+Invariant: the emissions of one track follow each other in time, so that chained they are its path.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from sightline_streaming.core.kernel import kernel
+from sightline_streaming.core.records import BEFORE_CONFIRMATION, EMISSION, INTERPOLATED
+
+# More boxes than this are never put into one gap, whatever the frame interval is thought to be.
+MAX_FILL = 1000
+
+
+@kernel
+def room_for(emissions: npt.NDArray[np.void], wanted: int) -> npt.NDArray[np.void]:
+    """``emissions`` itself, or a larger copy of it, with at least ``wanted`` records."""
+    if emissions.shape[0] >= wanted:
+        return emissions
+    larger = np.zeros(max(wanted, 2 * emissions.shape[0]), EMISSION)
+    larger[: emissions.shape[0]] = emissions
+    return larger
+
+
+@kernel
+def emit(
+    emission: np.void, track: np.void, slot: int, source: int, t_us: int, x1: float, y1: float, x2: float, y2: float, score: float
+) -> None:
+    """Fill one record."""
+    emission.t_us = t_us
+    emission.track_no = track.number
+    emission.x1 = x1
+    emission.y1 = y1
+    emission.x2 = x2
+    emission.y2 = y2
+    emission.score = score
+    emission.slot = slot
+    emission.class_id = track.class_id
+    emission.source = source
+
+
+@kernel
+def emit_past(emission: np.void, track: np.void, slot: int, source: int, k: int) -> None:
+    """Emit the track's remembered observation ``k``."""
+    box = track.past_box[k]
+    emit(emission, track, slot, source, track.past_us[k], box[0], box[1], box[2], box[3], track.past_score[k])
+
+
+@kernel
+def fill_gap(
+    emissions: npt.NDArray[np.void], n_emissions: int, track: np.void, slot: int, source: int, k: int, interval_us: float
+) -> tuple[npt.NDArray[np.void], int]:
+    """Emit boxes between the remembered observations ``k`` and ``k + 1``, evenly spaced about ``interval_us`` apart."""
+    gap_us = track.past_us[k + 1] - track.past_us[k]
+    steps = min(int(gap_us / interval_us + 0.5), MAX_FILL) if interval_us > 0.0 else 1
+    if steps < 2:
+        return emissions, n_emissions
+    emissions = room_for(emissions, n_emissions + steps)
+    old, new = track.past_box[k], track.past_box[k + 1]
+    for i in range(1, steps):
+        w = i / steps
+        emit(
+            emissions[n_emissions],
+            track,
+            slot,
+            source,
+            track.past_us[k] + (gap_us * i + steps // 2) // steps,
+            (1.0 - w) * old[0] + w * new[0],
+            (1.0 - w) * old[1] + w * new[1],
+            (1.0 - w) * old[2] + w * new[2],
+            (1.0 - w) * old[3] + w * new[3],
+            min(track.past_score[k], track.past_score[k + 1]),
+        )
+        n_emissions += 1
+    return emissions, n_emissions
+
+
+@kernel
+def emit_beginning(
+    emissions: npt.NDArray[np.void], n_emissions: int, track: np.void, slot: int, interval_us: float
+) -> tuple[npt.NDArray[np.void], int]:
+    """Emit all observations but the last of a track that is confirmed now, gaps among them filled."""
+    for k in range(track.n_past - 1):
+        emissions = room_for(emissions, n_emissions + 1)
+        emit_past(emissions[n_emissions], track, slot, BEFORE_CONFIRMATION, k)
+        emissions, n_emissions = fill_gap(emissions, n_emissions + 1, track, slot, BEFORE_CONFIRMATION, k, interval_us)
+    return emissions, n_emissions
+
+
+@kernel
+def emit_refound(
+    emissions: npt.NDArray[np.void], n_emissions: int, track: np.void, slot: int, interval_us: float, longest_us: float
+) -> tuple[npt.NDArray[np.void], int]:
+    """Fill the gap before the last observation of a confirmed track, unless it was too long to know what happened."""
+    k = track.n_past - 2
+    if k < 0 or track.past_us[k + 1] - track.past_us[k] > longest_us:
+        return emissions, n_emissions
+    return fill_gap(emissions, n_emissions, track, slot, INTERPOLATED, k, interval_us)

@@ -1,0 +1,44 @@
+"""Lines and polygons on the picture: x to the right, y down, pixels of the camera file's frame."""
+
+import numpy as np
+import numpy.typing as npt
+
+from sightline_streaming.core.kernel import kernel
+
+Floats = npt.NDArray[np.float64]
+
+
+@kernel
+def side_of(line: Floats, x: float, y: float) -> float:
+    """Distance from the endless line through ``line`` (x1, y1, x2, y2), px: negative on the left-hand side, seen on the
+    picture when walking from start to end; positive on the right-hand side. A point on the line counts to the right.
+    """
+    along_x, along_y = line[2] - line[0], line[3] - line[1]
+    return (along_x * (y - line[1]) - along_y * (x - line[0])) / np.hypot(along_x, along_y)
+
+
+@kernel
+def cut_at(line: Floats, x0: float, y0: float, x1: float, y1: float, before: float, after: float) -> float:
+    """Where a step from (x0, y0) to (x1, y1), 0 to 1 of its length, cuts ``line``, or -1 where it passes beyond its ends.
+
+    ``before`` and ``after`` are the two points' ``side_of``, of different sign. The line's start belongs to it and its end
+    does not: where two lines share a point, a path through that point cuts one of them.
+    """
+    step = before / (before - after)
+    along_x, along_y = line[2] - line[0], line[3] - line[1]
+    x, y = x0 + step * (x1 - x0) - line[0], y0 + step * (y1 - y0) - line[1]
+    place = (x * along_x + y * along_y) / (along_x * along_x + along_y * along_y)
+    return step if 0.0 <= place < 1.0 else -1.0
+
+
+@kernel
+def is_inside(points: Floats, x: float, y: float) -> bool:
+    """Whether (x, y) lies in the polygon ``points`` (n, 2), by the even-odd rule."""
+    inside = False
+    last = points.shape[0] - 1
+    for k in range(points.shape[0]):
+        x1, y1, x2, y2 = points[last, 0], points[last, 1], points[k, 0], points[k, 1]
+        if (y1 > y) != (y2 > y) and x < (x2 - x1) * (y - y1) / (y2 - y1) + x1:
+            inside = not inside
+        last = k
+    return inside

@@ -1,0 +1,95 @@
+"""The life of a track: where it starts, what it remembers, when it is confirmed, when it has expired."""
+
+import numpy as np
+import numpy.typing as npt
+
+from sightline_streaming.core.kernel import kernel
+from sightline_streaming.core.motion import start_motion
+from sightline_streaming.core.params import TrackerParams
+from sightline_streaming.core.records import PAST, TRACK
+
+# One observation speaks for or against a track by no more than so many log odds, however sure the detector claims to be.
+MOST_EVIDENCE = 6.0
+LEAST_DOUBT = 1e-4
+
+
+@kernel
+def free_slot(tracks: npt.NDArray[np.void], n_slots: int) -> tuple[npt.NDArray[np.void], int, int]:
+    """The first slot without a live track; returns (tracks, n_slots, slot), larger where none was free."""
+    for slot in range(n_slots):
+        if not tracks[slot].live:
+            return tracks, n_slots, slot
+    if n_slots == tracks.shape[0]:
+        larger = np.zeros(max(8, 2 * n_slots), TRACK)
+        larger[:n_slots] = tracks
+        tracks = larger
+    return tracks, n_slots + 1, n_slots
+
+
+@kernel
+def start_track(
+    params: TrackerParams, track: np.void, t_us: int, box: npt.NDArray[np.float32], score: float, class_id: int
+) -> None:
+    """Make ``track`` a new, unconfirmed track at a detection."""
+    start_motion(params, track, box)
+    track.number = 0
+    track.evidence = 0.0
+    track.hits = 0
+    track.n_past = 0
+    track.class_id = class_id
+    track.confirmed = 0
+    track.live = 1
+    remember(params, track, t_us, box, score)
+
+
+@kernel
+def remember(params: TrackerParams, track: np.void, t_us: int, box: npt.NDArray[np.float32], score: float) -> None:
+    """Append an observation; a full memory forgets the oldest one, or before confirmation thins its path out."""
+    if track.n_past == PAST:
+        _make_room(track)
+    k = track.n_past
+    track.past_us[k] = t_us
+    for side in range(4):
+        track.past_box[k, side] = box[side]
+    track.past_score[k] = score
+    track.n_past = k + 1
+    track.seen_us = t_us
+    track.hits += 1
+    track.evidence += min(_log_odds(score) - _log_odds(params.new_score), MOST_EVIDENCE)
+
+
+@kernel
+def _make_room(track: np.void) -> None:
+    # The first observation of an unconfirmed track stays: it is where the track will be said to have begun.
+    kept, stride = (0, 1) if track.confirmed else (1, 2)
+    for k in range(kept + 1, PAST, stride):
+        track.past_us[kept] = track.past_us[k]
+        for side in range(4):
+            track.past_box[kept, side] = track.past_box[k, side]
+        track.past_score[kept] = track.past_score[k]
+        kept += 1
+    track.n_past = kept
+
+
+@kernel
+def _log_odds(score: float) -> float:
+    sure = min(max(score, LEAST_DOUBT), 1.0 - LEAST_DOUBT)
+    return float(np.log(sure / (1.0 - sure)))
+
+
+@kernel
+def confirm_if_due(params: TrackerParams, scene: np.void, track: np.void) -> bool:
+    """Give the track its number once enough speaks for it: a sequential test on the detector's scores."""
+    if track.hits < params.confirm_hits or track.evidence < params.confirm_evidence:
+        return False
+    track.confirmed = 1
+    scene.last_number += 1
+    track.number = scene.last_number
+    return True
+
+
+@kernel
+def expired(params: TrackerParams, track: np.void, t_us: int) -> bool:
+    """Whether the track went without observation for longer than a track of its kind lives."""
+    lifetime_s = params.lost_s if track.confirmed else params.tentative_s
+    return (t_us - track.seen_us) * 1e-6 > lifetime_s

@@ -1,0 +1,94 @@
+"""Kalman filter for boxes: centre, width and height each move at a constant speed of their own, disturbed at random.
+
+The four coordinates are independent, so each needs two numbers and a 2 x 2 covariance, and closed forms. Noise is white in
+continuous time: what a second adds is the same in one step or in thirty, so frame rates may change and frames may be lost.
+Noise grows with the object's size on the picture. The state stays at the last observation, predictions are made from there:
+an object found again after a gap corrects the speed by the whole gap, not by the last frame's share of it.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from sightline_streaming.core.kernel import kernel
+from sightline_streaming.core.params import TrackerParams
+
+# A predicted box is never smaller than this part of the last one: shrinking does not go on for ever.
+LEAST_SHRINK = 0.3
+
+
+@kernel
+def start_motion(params: TrackerParams, track: np.void, box: npt.NDArray[np.float32]) -> None:
+    """Put a new track at ``box``, its speed unknown."""
+    track.position[0] = 0.5 * (box[0] + box[2])
+    track.position[1] = 0.5 * (box[1] + box[3])
+    track.position[2] = box[2] - box[0]
+    track.position[3] = box[3] - box[1]
+    size = _size(track)
+    for axis in range(4):
+        track.speed[axis] = 0.0
+        track.spread[axis, 0] = (2.0 * params.measure * size) ** 2
+        track.spread[axis, 1] = 0.0
+        track.spread[axis, 2] = (params.first_speed * size) ** 2
+
+
+@kernel
+def predict(
+    params: TrackerParams, track: np.void, dt_s: float, box: npt.NDArray[np.float64], variance: npt.NDArray[np.float64]
+) -> None:
+    """Write the box x1 y1 x2 y2 to measure ``dt_s`` after the last observation, and the variances of cx, cy, w, h."""
+    x = track.position[0] + track.speed[0] * dt_s
+    y = track.position[1] + track.speed[1] * dt_s
+    half_width = 0.5 * max(track.position[2] + track.speed[2] * dt_s, LEAST_SHRINK * track.position[2])
+    half_height = 0.5 * max(track.position[3] + track.speed[3] * dt_s, LEAST_SHRINK * track.position[3])
+    box[0] = x - half_width
+    box[1] = y - half_height
+    box[2] = x + half_width
+    box[3] = y + half_height
+    noise = (params.measure * _size(track)) ** 2
+    for axis in range(4):
+        variance[axis] = _moved(params, track, axis, dt_s) + noise
+
+
+@kernel
+def surprise(box: npt.NDArray[np.float64], variance: npt.NDArray[np.float64], measured: npt.NDArray[np.float32]) -> float:
+    """Squared distance of a measured box from the predicted one in standard deviations, summed over the 4 coordinates."""
+    x = 0.5 * (box[0] + box[2] - measured[0] - measured[2])
+    y = 0.5 * (box[1] + box[3] - measured[1] - measured[3])
+    w = box[2] - box[0] - measured[2] + measured[0]
+    h = box[3] - box[1] - measured[3] + measured[1]
+    return x * x / variance[0] + y * y / variance[1] + w * w / variance[2] + h * h / variance[3]
+
+
+@kernel
+def observe(params: TrackerParams, track: np.void, dt_s: float, box: npt.NDArray[np.float32], score: float) -> None:
+    """Advance the state by ``dt_s`` and take in a measured box; the less sure the detector, the less it counts."""
+    size = _size(track)
+    noise = (params.measure * size * (1.5 - score)) ** 2
+    push = (params.accelerate * size) ** 2 * dt_s
+    for axis in range(4):
+        low, high = box[axis % 2], box[axis % 2 + 2]
+        measured = 0.5 * (low + high) if axis < 2 else high - low
+        place = _moved(params, track, axis, dt_s)
+        both = track.spread[axis, 1] + dt_s * track.spread[axis, 2] + push * dt_s / 2.0
+        fast = track.spread[axis, 2] + push
+        gain_place, gain_speed = place / (place + noise), both / (place + noise)
+        error = measured - track.position[axis] - track.speed[axis] * dt_s
+        track.position[axis] += track.speed[axis] * dt_s + gain_place * error
+        track.speed[axis] += gain_speed * error
+        track.spread[axis, 0] = (1.0 - gain_place) * place
+        track.spread[axis, 1] = (1.0 - gain_place) * both
+        track.spread[axis, 2] = fast - gain_speed * both
+
+
+@kernel
+def _size(track: np.void) -> float:
+    return max(0.5 * (track.position[2] + track.position[3]), 1.0)
+
+
+@kernel
+def _moved(params: TrackerParams, track: np.void, axis: int, dt_s: float) -> float:
+    """Variance of a coordinate ``dt_s`` after the last observation."""
+    size = _size(track)
+    jitter = (params.wobble * size) ** 2 * dt_s
+    push = (params.accelerate * size) ** 2 * dt_s * dt_s * dt_s / 3.0
+    return track.spread[axis, 0] + dt_s * (2.0 * track.spread[axis, 1] + dt_s * track.spread[axis, 2]) + jitter + push

@@ -1,0 +1,240 @@
+"""Facts from the paths of confirmed tracks: segments, line crossings, zone visits.
+
+A track's path joins its foot-points (middle of the lower edge of its boxes) in order of time.
+
+Crossing. A track has crossed a line when its path cut it and then got clearly beyond it: by ``crossing_margin`` heights of
+its box, so that standing and jittering on the line is no crossing. The crossing's time and place are those of the last cut
+before. A track that was first seen on the line must get clear of it before it can cross. Each track counts once per line
+and direction.
+
+Stay. A track enters a zone with its first foot-point inside and has left it with the first one outside, unless it is inside
+again within ``visit_gap_us``: jitter on the border makes one stay, not many. The track's end ends its stays.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from sightline_streaming.core.geometry import Floats, cut_at, is_inside, side_of
+from sightline_streaming.core.kernel import inner
+from sightline_streaming.core.records import ENDED, INTERPOLATED
+from sightline_streaming.core.rows import BOXES, CROSSING, SEGMENT, VISIT, Log, Records, add_row, with_room
+from sightline_streaming.core.site import Rules
+
+# Phases of a stay.
+OUTSIDE, INSIDE, LEAVING = 0, 1, 2
+
+
+@inner
+def write_paths(
+    rules: Rules, site: np.void, corners: Floats, camera: np.void, log: Log, emissions: Records, paths: Records
+) -> Log:
+    """Turn a camera's ``emissions`` (all of them, in order of emission) into rows; the slots' ``paths`` move along."""
+    order, first = _by_slot(emissions)
+    for slot in range(first.shape[0] - 1):
+        begin = first[slot]
+        while begin < first[slot + 1]:
+            track_no = emissions[order[begin]].track_no
+            end = begin
+            while end < first[slot + 1] and emissions[order[end]].track_no == track_no:
+                end += 1
+            n = end - begin
+            log = with_room(log, n + 2 * site.n_lines + n * site.n_zones, n)
+            _follow(rules, site, corners, camera, log, emissions, order[begin:end], paths[slot])
+            begin = end
+    return log
+
+
+@inner
+def forget_places(path: np.void) -> None:
+    """Let a track start anew at all lines and zones."""
+    path.crossed = 0
+    path.side[:] = 0
+    path.towards[:] = 0
+    path.phase[:] = OUTSIDE
+
+
+@inner
+def _by_slot(emissions: Records) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Emissions' places sorted by slot, in order of emission within it, and where each slot begins."""
+    n_slots = 0
+    for k in range(emissions.shape[0]):
+        n_slots = max(n_slots, emissions[k].slot + 1)
+    first = np.zeros(n_slots + 1, np.int64)
+    for k in range(emissions.shape[0]):
+        first[emissions[k].slot + 1] += 1
+    for slot in range(n_slots):
+        first[slot + 1] += first[slot]
+    order, free = np.empty(emissions.shape[0], np.int64), first.copy()
+    for k in range(emissions.shape[0]):
+        slot = emissions[k].slot
+        order[free[slot]] = k
+        free[slot] += 1
+    return order, first
+
+
+@inner
+def _follow(
+    rules: Rules,
+    site: np.void,
+    corners: Floats,
+    camera: np.void,
+    log: Log,
+    emissions: Records,
+    run: npt.NDArray[np.int64],
+    path: np.void,
+) -> None:
+    """Follow one track along ``run``, its emissions."""
+    # From pixels of the frames to pixels of the camera file's frame, in which lines and zones are given.
+    scale_x, scale_y = site.width / camera.width, site.height / camera.height
+    segment = -1
+    for k in run:
+        emission = emissions[k]
+        if emission.source == ENDED:
+            _end_stays(site, camera, log, emission, path)
+            path.track_no = 0
+            return
+        x, y = 0.5 * (emission.x1 + emission.x2), np.float64(emission.y2)
+        begins = path.track_no != emission.track_no
+        if begins:
+            forget_places(path)
+            path.track_no = emission.track_no
+            path.has_segment = 0
+            path.x = x
+            path.y = y
+        window = emission.t_us // rules.window_us
+        if segment < 0 or log.rows[segment].window != window:
+            segment = _open_segment(camera, log, emission, window, path)
+        _append_box(log, log.rows[segment], emission, np.hypot(x - path.x, y - path.y))
+        margin = rules.crossing_margin * (emission.y2 - emission.y1) * scale_y
+        for line in range(site.n_lines):
+            _pass_line(site, line, camera, log, emission, path, begins, margin, x, y, scale_x, scale_y)
+        for zone in range(site.n_zones):
+            _pass_zone(rules, site, corners, zone, camera, log, emission, path, x * scale_x, y * scale_y)
+        path.t_us = emission.t_us
+        path.x = x
+        path.y = y
+
+
+@inner
+def _add_track_row(log: Log, kind: int, camera: np.void, emission: np.void) -> int:
+    place = add_row(log, kind, camera)
+    log.rows[place].track_no = emission.track_no
+    log.rows[place].class_id = emission.class_id
+    return place
+
+
+@inner
+def _open_segment(camera: np.void, log: Log, emission: np.void, window: int, path: np.void) -> int:
+    place = _add_track_row(log, SEGMENT, camera, emission)
+    row = log.rows[place]
+    row.window = window
+    row.start_us = emission.t_us
+    row.first_box = log.used[BOXES]
+    row.first_segment = not path.has_segment
+    path.has_segment = 1
+    return place
+
+
+@inner
+def _append_box(log: Log, row: np.void, emission: np.void, step_px: float) -> None:
+    box = log.boxes[log.used[BOXES]]
+    log.used[BOXES] += 1
+    box.box[0] = emission.x1
+    box.box[1] = emission.y1
+    box.box[2] = emission.x2
+    box.box[3] = emission.y2
+    box.time_ms = (emission.t_us - row.start_us) // 1000
+    box.source = emission.source
+    row.end_us = emission.t_us
+    row.distance_px += step_px
+    if emission.source != INTERPOLATED:
+        row.observations += 1
+        row.score_sum += emission.score
+
+
+@inner
+def _pass_line(
+    site: np.void,
+    line: int,
+    camera: np.void,
+    log: Log,
+    emission: np.void,
+    path: np.void,
+    begins: bool,
+    margin: float,
+    x: float,
+    y: float,
+    scale_x: float,
+    scale_y: float,
+) -> None:
+    """Take the step from the path's last foot-point to (x, y) into account at one line."""
+    ends = site.lines[line]
+    after = side_of(ends, x * scale_x, y * scale_y)
+    side = np.int8(1) if after >= 0.0 else np.int8(-1)
+    if not begins:
+        x0, y0 = path.x * scale_x, path.y * scale_y
+        before = side_of(ends, x0, y0)
+        if (before >= 0.0) != (after >= 0.0):
+            step = cut_at(ends, x0, y0, x * scale_x, y * scale_y, before, after)
+            path.towards[line] = side if step >= 0.0 else np.int8(0)
+            path.cut_us[line] = path.t_us + np.int64(step * (emission.t_us - path.t_us))
+            path.cut_x[line] = path.x + step * (x - path.x)
+            path.cut_y[line] = path.y + step * (y - path.y)
+    if abs(after) < margin:
+        return
+    bit = np.uint32(1) << np.uint32(2 * line + (side > 0))
+    if path.side[line] == -side and path.towards[line] == side and path.crossed & bit == 0:
+        path.crossed |= bit
+        row = log.rows[_add_track_row(log, CROSSING, camera, emission)]
+        row.start_us = path.cut_us[line]
+        row.end_us = path.cut_us[line]
+        row.place = site.first_line + line
+        row.forward = side > 0
+        row.x = path.cut_x[line]
+        row.y = path.cut_y[line]
+    path.side[line] = side
+    path.towards[line] = 0
+
+
+@inner
+def _pass_zone(
+    rules: Rules,
+    site: np.void,
+    corners: Floats,
+    zone: int,
+    camera: np.void,
+    log: Log,
+    emission: np.void,
+    path: np.void,
+    x: float,
+    y: float,
+) -> None:
+    """Take a foot-point, in pixels of the camera file's frame, into account at one zone."""
+    if path.phase[zone] == LEAVING and emission.t_us - path.left_us[zone] >= rules.visit_gap_us:
+        _write_visit(site, zone, camera, log, emission, path)
+    if is_inside(corners[site.first_corner[zone] : site.first_corner[zone + 1]], x, y):
+        if path.phase[zone] == OUTSIDE:
+            path.entered_us[zone] = emission.t_us
+        path.phase[zone] = INSIDE
+    elif path.phase[zone] == INSIDE:
+        path.phase[zone] = LEAVING
+        path.left_us[zone] = emission.t_us
+
+
+@inner
+def _end_stays(site: np.void, camera: np.void, log: Log, emission: np.void, path: np.void) -> None:
+    """The track ends: so do its stays, at its last box where it was inside."""
+    for zone in range(site.n_zones):
+        if path.phase[zone] == INSIDE:
+            path.left_us[zone] = path.t_us
+        if path.phase[zone] != OUTSIDE:
+            _write_visit(site, zone, camera, log, emission, path)
+
+
+@inner
+def _write_visit(site: np.void, zone: int, camera: np.void, log: Log, emission: np.void, path: np.void) -> None:
+    row = log.rows[_add_track_row(log, VISIT, camera, emission)]
+    row.place = site.first_zone + zone
+    row.start_us = path.entered_us[zone]
+    row.end_us = path.left_us[zone]
+    path.phase[zone] = OUTSIDE

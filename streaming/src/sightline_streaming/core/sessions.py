@@ -1,0 +1,319 @@
+"""The shard kernel: messages in, rows out, camera after camera.
+
+Rules
+- A camera's messages are taken in order of (session, seq). A message met before is dropped and counted; one behind the last
+  that was never met is late: counted where its window is open, never tracked; a gap is counted as missing.
+  Of the numbers behind, 64 are remembered; one further behind counts as met before, so that nothing is ever counted twice.
+- A larger session ends the one before: its tracks, stays and windows. Messages of a smaller one are late.
+- A camera's first session counts from the first message met, every later one from seq 0 and frame 0.
+- Time within a session moves forward only: a frame that is not after the last tracked one is late.
+- What one camera sends never touches another.
+"""
+
+import numpy as np
+import numpy.typing as npt
+from numba.np.unsafe.ndarray import to_fixed_tuple
+
+from sightline_streaming.core.desk import EMISSIONS, HEALTH_ROW, SLOTS, Desk, pack, unpack, with_results
+from sightline_streaming.core.geometry import Floats
+from sightline_streaming.core.kernel import inner, kernel
+from sightline_streaming.core.memory import NO_SESSION, Parts, Records
+from sightline_streaming.core.params import TrackerParams
+from sightline_streaming.core.paths import write_paths
+from sightline_streaming.core.records import ENDED
+from sightline_streaming.core.rows import HEALTH, Log, add_row, with_room
+from sightline_streaming.core.site import Rules
+from sightline_streaming.core.tracker import finish, step
+from sightline_streaming.core.windows import (
+    DETECTIONS,
+    NEW_OBJECTS,
+    OBJECTS,
+    Ring,
+    advance,
+    close_before,
+    expect_missing,
+    open_window,
+)
+from sightline_streaming.core.wire import Bytes, u16_at
+
+N_PARAMS = len(TrackerParams._fields)
+REMEMBERED_SEQS = 64
+# Interval between frames where a message does not say its camera's rate.
+USUAL_INTERVAL_US = 40_000
+
+# What a message ends before it is taken, each with all before it: rows of another model version, tracks, windows.
+NOTHING, ROWS, TRACKS, WINDOWS = range(4)
+
+# How a message comes.
+IN_ORDER, MET_BEFORE, LATE, UNEXPECTED = range(4)
+
+
+@kernel
+def run_shard(
+    rules: Rules, sites: Records, corners: Floats, buffer: Bytes, headers: Records, cameras: Records, scenes: Records,
+    old: Parts, new: Parts, desk: Desk, ring: Ring, log: Log, forget_before_us: int,
+) -> tuple[Parts, Log]:  # fmt: skip
+    """Take the messages of ``headers``, sorted by (camera, session, seq), ``camera.n_messages`` of each camera.
+
+    Cameras and scenes change in place, the rest of the memory goes from ``old`` to ``new``. A camera without messages that
+    last spoke before ``forget_before_us`` is dropped.
+    """
+    at, m = np.zeros(old.used.shape[0], np.int64), 0
+    for c in range(cameras.shape[0]):
+        camera, scene = cameras[c], scenes[c : c + 1]
+        site = sites[camera.site]
+        desk = unpack(rules, site, camera, old, at, desk, ring)
+        desk.used[HEALTH_ROW] = -1
+        params = TrackerParams(*to_fixed_tuple(site.params, N_PARAMS))
+        for header in headers[m : m + camera.n_messages]:
+            what = _ends(camera, header)
+            if what != NOTHING:
+                desk, log = _end(rules, site, corners, camera, scene, desk, ring, log, what)
+            camera.arrived_us = max(camera.arrived_us, header.arrived_us)
+            if header.session > camera.session:
+                _start_session(rules, camera, header)
+            log = _note_message(camera, header, desk, log)
+            health = log.rows[desk.used[HEALTH_ROW]]
+            how = _arrival(camera, header, health)
+            if how == IN_ORDER:
+                desk, log = _take(rules, site, params, buffer, header, camera, scene, desk, ring, log)
+                if header.end_of_session:
+                    desk, log = _end(rules, site, corners, camera, scene, desk, ring, log, WINDOWS)
+            elif how != MET_BEFORE:
+                _take_late(rules, site, buffer, header, camera, ring, health, how == LATE)
+        m += camera.n_messages
+        camera.dropped = camera.n_messages == 0 and camera.arrived_us < forget_before_us
+        desk, log = _end(rules, site, corners, camera, scene, desk, ring, log, WINDOWS if camera.dropped else ROWS)
+        new = pack(rules, camera, new, desk, ring)
+    return new, log
+
+
+@inner
+def _ends(camera: np.void, header: np.void) -> int:
+    """What must end before a message can be taken: rows name one model version, tracks know one size of frame."""
+    if camera.session == NO_SESSION or header.session < camera.session:
+        return NOTHING
+    if header.session > camera.session:
+        return WINDOWS
+    if header.seq < camera.next_seq:
+        return NOTHING
+    if header.width != camera.width or header.height != camera.height:
+        return TRACKS
+    return ROWS if header.model != camera.model else NOTHING
+
+
+@inner
+def _end(
+    rules: Rules, site: np.void, corners: Floats, camera: np.void, scene: Records, desk: Desk, ring: Ring, log: Log, what: int
+) -> tuple[Desk, Log]:
+    """Write out what the tracker emitted; end tracks and windows as well if ``what`` says so."""
+    if what >= TRACKS:
+        tracks, n_slots, emissions, n_emissions = finish(
+            scene, desk.tracks, desk.used[SLOTS], desk.emissions, desk.used[EMISSIONS]
+        )
+        desk = with_results(desk, tracks, n_slots, emissions, n_emissions)
+    emissions = desk.emissions[: desk.used[EMISSIONS]]
+    if emissions.shape[0] > 0:
+        log = write_paths(rules, site, corners, camera, log, emissions, desk.paths)
+        desk.used[EMISSIONS] = 0
+    if what >= WINDOWS:
+        log = close_before(rules, site, ring, camera, log, camera.closed_before + rules.open_windows)
+    return desk, log
+
+
+@inner
+def _start_session(rules: Rules, camera: np.void, header: np.void) -> None:
+    known = camera.session != NO_SESSION
+    camera.session = header.session
+    camera.next_seq = 0 if known else header.seq
+    camera.first_seq = camera.next_seq
+    camera.next_frame = 0 if known else header.first_frame
+    camera.seen = 0
+    camera.last_us = 0
+    camera.width = header.width
+    camera.height = header.height
+    camera.closed_before = (_gap_start(camera, header) - rules.lateness_us) // rules.window_us
+
+
+@inner
+def _gap_start(camera: np.void, header: np.void) -> int:
+    """When the frames missing before a message began to be missing."""
+    if camera.last_us > 0:
+        return camera.last_us
+    missing = max(header.first_frame - camera.next_frame, 0)
+    interval_us = 1e9 / header.frame_rate_mhz if header.frame_rate_mhz > 0 else USUAL_INTERVAL_US
+    return max(header.captured_us - np.int64(missing * interval_us), np.int64(0))
+
+
+@inner
+def _note_message(camera: np.void, header: np.void, desk: Desk, log: Log) -> Log:
+    """The log with a health row for the message's session, which takes note of it."""
+    place = desk.used[HEALTH_ROW]
+    if place < 0 or log.rows[place].session != header.session:
+        log = with_room(log, 1, 0)
+        place = add_row(log, HEALTH, camera)
+        desk.used[HEALTH_ROW] = place
+        log.rows[place].session = header.session
+        log.rows[place].start_us = header.captured_us
+        log.rows[place].end_us = header.captured_us
+    health = log.rows[place]
+    health.arrived_us = camera.arrived_us
+    health.model = header.model
+    health.start_us = min(health.start_us, header.captured_us)
+    health.end_us = max(health.end_us, header.captured_us)
+    return log
+
+
+@inner
+def _arrival(camera: np.void, header: np.void, health: np.void) -> int:
+    """How a message comes; it is remembered as met, and counted."""
+    ahead = header.seq - camera.next_seq
+    if header.session < camera.session:
+        health.batches_received += 1
+        health.batches_late += 1
+        return UNEXPECTED
+    if ahead >= 0:
+        moved = np.uint64(ahead + 1)
+        camera.seen = (camera.seen << moved if ahead + 1 < REMEMBERED_SEQS else np.uint64(0)) | np.uint64(1)
+        camera.next_seq = header.seq + 1
+        health.batches_received += 1
+        health.batches_missing += ahead
+        return IN_ORDER
+    bit = np.uint64(1) << np.uint64(-ahead - 1)
+    if -ahead > REMEMBERED_SEQS or camera.seen & bit:
+        health.batches_duplicate += 1
+        return MET_BEFORE
+    camera.seen |= bit
+    health.batches_received += 1
+    health.batches_late += 1
+    if header.seq < camera.first_seq:
+        return UNEXPECTED
+    health.batches_missing -= 1
+    return LATE
+
+
+@inner
+def _take(
+    rules: Rules, site: np.void, params: TrackerParams, buffer: Bytes, header: np.void, camera: np.void, scene: Records,
+    desk: Desk, ring: Ring, log: Log,
+) -> tuple[Desk, Log]:  # fmt: skip
+    """Take the next message of the running session."""
+    camera.width = header.width
+    camera.height = header.height
+    camera.model = header.model
+    missing, skipped = max(header.first_frame - camera.next_frame, 0), np.int64(header.frames_skipped)
+    if missing > 0:
+        log = expect_missing(
+            rules, site, ring, camera, log, missing, _gap_start(camera, header), header.captured_us
+        )
+    camera.next_frame = header.first_frame + header.frames + skipped
+    boxes, scores = np.empty((header.detections, 4), np.float32), np.empty(header.detections, np.float32)
+    classes = np.empty(header.detections, np.uint8)
+    first, t_us, late_rows = 0, header.captured_us, 0
+    for frame in range(header.frames):
+        t_us = header.captured_us + 1000 * u16_at(buffer, header.offsets_at + 2 * frame)
+        n = u16_at(buffer, header.counts_at + 2 * frame)
+        in_time = t_us > camera.last_us
+        if in_time:
+            log = advance(rules, site, ring, camera, log, t_us)
+        _count_frame(site, buffer, header, first, n, ring, open_window(rules, ring, camera, t_us), in_time, True)
+        if in_time:
+            kept = _read_frame(site, buffer, header, first, n, boxes, scores, classes)
+            before = desk.used[EMISSIONS]
+            tracks, n_slots, emissions, n_emissions = step(
+                params, scene, desk.tracks, desk.used[SLOTS], desk.emissions, before, t_us,
+                boxes[:kept], scores[:kept], classes[:kept],
+            )  # fmt: skip
+            desk = with_results(desk, tracks, n_slots, emissions, n_emissions)
+            _count_objects(rules, camera, ring, emissions[before:n_emissions], desk.paths)
+            camera.last_us = t_us
+        else:
+            late_rows += n
+        first += n
+    if skipped > 0:
+        log = expect_missing(rules, site, ring, camera, log, skipped, header.captured_us, t_us)
+    health = log.rows[desk.used[HEALTH_ROW]]
+    health.end_us = max(health.end_us, t_us)
+    health.frames_received += header.frames
+    health.frames_expected += header.frames + skipped + missing
+    health.detections += header.detections
+    health.late_rows += late_rows
+    return desk, log
+
+
+@inner
+def _take_late(
+    rules: Rules, site: np.void, buffer: Bytes, header: np.void, camera: np.void, ring: Ring, health: np.void, expected: bool
+) -> None:
+    """Count a late message. ``expected`` says whether its frames were counted as expected when it was missed."""
+    first = 0
+    for frame in range(header.frames if header.session == camera.session else 0):
+        t_us = header.captured_us + 1000 * u16_at(buffer, header.offsets_at + 2 * frame)
+        n = u16_at(buffer, header.counts_at + 2 * frame)
+        window = open_window(rules, ring, camera, t_us)
+        _count_frame(site, buffer, header, first, n, ring, window, False, not expected)
+        first += n
+    health.frames_received += header.frames
+    health.frames_expected += 0 if expected else header.frames
+    health.detections += header.detections
+    health.late_rows += header.detections
+
+
+@inner
+def _count_frame(
+    site: np.void, buffer: Bytes, header: np.void, first: int, n: int, ring: Ring, place: int, in_time: bool, expects: bool
+) -> None:
+    """Count a frame and its ``n`` detections from ``first`` on into the window at ``place``; into none if that is -1."""
+    if place < 0:
+        return
+    window, tallies = ring.windows[place], ring.tallies[place]
+    window.received += 1
+    window.expected += expects
+    for d in range(first, first + n):
+        class_id = buffer[header.classes_at + d]
+        if site.counted[class_id] and buffer[header.scores_at + d] >= site.min_score:
+            tallies[class_id, DETECTIONS] += 1
+            window.late_rows += not in_time
+
+
+@inner
+def _read_frame(
+    site: np.void, buffer: Bytes, header: np.void, first: int, n: int, boxes: npt.NDArray[np.float32],
+    scores: npt.NDArray[np.float32], classes: npt.NDArray[np.uint8],
+) -> int:  # fmt: skip
+    """Read a frame's detections of the classes that count, whatever their score, as the tracker takes them: how many."""
+    per_x, per_y = header.width / 65535.0, header.height / 65535.0
+    kept = 0
+    for d in range(first, first + n):
+        class_id = buffer[header.classes_at + d]
+        if not site.counted[class_id]:
+            continue
+        at = header.boxes_at + 8 * d
+        x, y = u16_at(buffer, at) * per_x, u16_at(buffer, at + 2) * per_y
+        half_width, half_height = 0.5 * u16_at(buffer, at + 4) * per_x, 0.5 * u16_at(buffer, at + 6) * per_y
+        boxes[kept, 0] = x - half_width
+        boxes[kept, 1] = y - half_height
+        boxes[kept, 2] = x + half_width
+        boxes[kept, 3] = y + half_height
+        scores[kept] = buffer[header.scores_at + d] / 255.0
+        classes[kept] = class_id
+        kept += 1
+    return kept
+
+
+@inner
+def _count_objects(rules: Rules, camera: np.void, ring: Ring, emissions: Records, paths: Records) -> None:
+    """Count each track once in every window that it has a box in, and as new in the first of them that is open."""
+    for k in range(emissions.shape[0]):
+        emission = emissions[k]
+        path, number = paths[emission.slot], emission.t_us // rules.window_us
+        is_new = path.counted_no != emission.track_no
+        if emission.source == ENDED or (not is_new and path.counted_window >= number):
+            continue
+        place = open_window(rules, ring, camera, emission.t_us)
+        if place < 0:
+            continue
+        path.counted_no = emission.track_no
+        path.counted_window = number
+        ring.tallies[place, emission.class_id, OBJECTS] += 1
+        ring.tallies[place, emission.class_id, NEW_OBJECTS] += is_new

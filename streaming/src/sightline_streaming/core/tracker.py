@@ -1,0 +1,138 @@
+"""The tracker: one step per frame of one camera, on records in flat arrays.
+
+Invariants
+- A track keeps its slot while it lives; a slot is used again after the track's end was emitted.
+- Only confirmed tracks have numbers and are emitted; numbers grow by one per camera and are never used twice.
+- A track never changes its class.
+- The state after a frame depends on the frames alone: no clock, no counter elsewhere, no order of memory.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from sightline_streaming.core.association import FREE, associate
+from sightline_streaming.core.emission import emit_beginning, emit_past, emit_refound, room_for
+from sightline_streaming.core.kernel import kernel
+from sightline_streaming.core.lifecycle import confirm_if_due, expired, free_slot, remember, start_track
+from sightline_streaming.core.motion import observe
+from sightline_streaming.core.params import FIXED_CAMERA, MOVING_CAMERA, TrackerParams
+from sightline_streaming.core.records import EMISSION, ENDED, OBSERVED, SCENE, TRACK
+
+__all__ = ["EMISSION", "FIXED_CAMERA", "MOVING_CAMERA", "SCENE", "TRACK", "TrackerParams", "finish", "step"]
+
+Records = npt.NDArray[np.void]
+
+
+@kernel
+def step(
+    params: TrackerParams,
+    scene: Records,
+    tracks: Records,
+    n_slots: int,
+    emissions: Records,
+    n_emissions: int,
+    t_us: int,
+    boxes: npt.NDArray[np.float32],
+    scores: npt.NDArray[np.float32],
+    classes: npt.NDArray[np.uint8],
+) -> tuple[Records, int, Records, int]:
+    """Take in one frame: ``boxes`` (N, 4) x1 y1 x2 y2 in pixels, ``scores`` (N,) 0..1, ``classes`` (N,).
+
+    ``scene`` holds 1 record. ``tracks`` uses slots below ``n_slots``, ``emissions`` has ``n_emissions`` before this call;
+    both are returned, larger where they had to grow. A frame older than the last one is taken to be at the last one's time.
+    """
+    t_us = _note_time(scene[0], t_us)
+    while n_slots > 0 and not tracks[n_slots - 1].live:
+        n_slots -= 1
+    for slot in range(n_slots):
+        if tracks[slot].live and expired(params, tracks[slot], t_us):
+            emissions, n_emissions = _end(tracks[slot], slot, emissions, n_emissions)
+    detection_of, slot_of = associate(params, tracks, n_slots, t_us, boxes, scores, classes)
+    for slot in range(n_slots):
+        if detection_of[slot] >= 0:
+            d = detection_of[slot]
+            emissions, n_emissions = _observe(
+                params, scene[0], tracks[slot], slot, emissions, n_emissions, t_us, boxes[d], scores[d]
+            )
+    for d in range(boxes.shape[0]):
+        if slot_of[d] == FREE and scores[d] >= params.new_score:
+            tracks, n_slots, slot = free_slot(tracks, n_slots)
+            start_track(params, tracks[slot], t_us, boxes[d], scores[d], classes[d])
+            emissions, n_emissions = _confirm(params, scene[0], tracks[slot], slot, emissions, n_emissions)
+    return tracks, n_slots, emissions, n_emissions
+
+
+@kernel
+def finish(
+    scene: Records, tracks: Records, n_slots: int, emissions: Records, n_emissions: int
+) -> tuple[Records, int, Records, int]:
+    """End all tracks: the session is over, the next frame may have any time."""
+    for slot in range(n_slots):
+        if tracks[slot].live:
+            emissions, n_emissions = _end(tracks[slot], slot, emissions, n_emissions)
+    scene[0].time_us = 0
+    return tracks, n_slots, emissions, n_emissions
+
+
+@kernel
+def _note_time(scene: np.void, t_us: int) -> int:
+    if scene.time_us == 0:
+        scene.time_us = t_us
+        return t_us
+    gap_us = float(t_us - scene.time_us)
+    if gap_us <= 0.0:
+        return scene.time_us
+    scene.time_us = t_us
+    usual = scene.interval_us
+    if usual <= 0.0:
+        scene.interval_us = gap_us
+    elif abs(gap_us - usual) < 0.2 * usual:
+        scene.interval_us = usual + 0.1 * (gap_us - usual)
+    else:
+        # Lost frames must not stretch the estimate, a new frame rate must: small steps towards the median do both.
+        scene.interval_us = usual * (1.05 if gap_us > usual else 0.9)
+    return t_us
+
+
+@kernel
+def _observe(
+    params: TrackerParams,
+    scene: np.void,
+    track: np.void,
+    slot: int,
+    emissions: Records,
+    n_emissions: int,
+    t_us: int,
+    box: npt.NDArray[np.float32],
+    score: float,
+) -> tuple[Records, int]:
+    observe(params, track, (t_us - track.seen_us) * 1e-6, box, score)
+    remember(params, track, t_us, box, score)
+    if not track.confirmed:
+        return _confirm(params, scene, track, slot, emissions, n_emissions)
+    emissions, n_emissions = emit_refound(emissions, n_emissions, track, slot, scene.interval_us, params.fill_s * 1e6)
+    emissions = room_for(emissions, n_emissions + 1)
+    emit_past(emissions[n_emissions], track, slot, OBSERVED, track.n_past - 1)
+    return emissions, n_emissions + 1
+
+
+@kernel
+def _confirm(
+    params: TrackerParams, scene: np.void, track: np.void, slot: int, emissions: Records, n_emissions: int
+) -> tuple[Records, int]:
+    if not confirm_if_due(params, scene, track):
+        return emissions, n_emissions
+    emissions, n_emissions = emit_beginning(emissions, n_emissions, track, slot, scene.interval_us)
+    emissions = room_for(emissions, n_emissions + 1)
+    emit_past(emissions[n_emissions], track, slot, OBSERVED, track.n_past - 1)
+    return emissions, n_emissions + 1
+
+
+@kernel
+def _end(track: np.void, slot: int, emissions: Records, n_emissions: int) -> tuple[Records, int]:
+    track.live = 0
+    if not track.confirmed:
+        return emissions, n_emissions
+    emissions = room_for(emissions, n_emissions + 1)
+    emit_past(emissions[n_emissions], track, slot, ENDED, track.n_past - 1)
+    return emissions, n_emissions + 1

@@ -1,0 +1,205 @@
+"""Facts of a shard as tables: the columns of ``tables.TRACKER_FACTS``, as Arrow and as pandas for Spark's operator.
+
+The packed columns of a segment (``times_ms``, ``boxes``, ``sources``) travel as binary, since Spark turns every number of an
+array column into a Python object on its way out of a pandas operator; ``unpack_boxes`` makes arrays of them where columns
+stay in Arrow.
+"""
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+
+from sightline_lakehouse.tables import TRACKER_FACTS
+from sightline_streaming.core.rows import BOXES, COUNTS, CROSSINGS, HEALTH, SEGMENTS, VISITS
+from sightline_streaming.core.shard import Facts
+
+DAY_US = 86_400_000_000
+
+_ARROW_TYPES = {
+    "string": pa.string(),
+    "binary": pa.binary(),
+    "boolean": pa.bool_(),
+    "int": pa.int32(),
+    "bigint": pa.int64(),
+    "float": pa.float32(),
+    "double": pa.float64(),
+    "date": pa.date32(),
+}
+SCHEMA = pa.schema([pa.field(c.name, _ARROW_TYPES[c.type], c.nullable) for c in TRACKER_FACTS.columns])
+
+# Types of pandas that hold nulls and give Spark whole Arrow arrays.
+_PANDAS_TYPES = {
+    pa.bool_(): pd.BooleanDtype(),
+    pa.int32(): pd.Int32Dtype(),
+    pa.int64(): pd.Int64Dtype(),
+    pa.float32(): pd.Float32Dtype(),
+    pa.float64(): pd.Float64Dtype(),
+}
+
+Columns = dict[str, pa.Array]
+
+
+def to_pandas(facts: Facts) -> pd.DataFrame:
+    """One row per fact, with exactly the columns of ``tables.TRACKER_FACTS``."""
+    return to_arrow(facts).to_pandas(types_mapper=_PANDAS_TYPES.get, date_as_object=True)
+
+
+def to_arrow(facts: Facts) -> pa.Table:
+    """One row per fact, with exactly the columns of ``tables.TRACKER_FACTS``."""
+    kinds = {
+        "segment": _segments(facts),
+        "crossing": _crossings(facts),
+        "visit": _visits(facts),
+        "count": _counts(facts),
+        "health": _health(facts),
+        "dead_letter": _dead_letters(facts),
+    }
+    return pa.concat_tables([_table(kind, columns) for kind, columns in kinds.items()]).combine_chunks()
+
+
+def unpack_boxes(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The batch with ``times_ms`` and ``sources`` as array<int> and ``boxes`` as array<float>; nulls stay nulls."""
+    for name, packed, wanted in (
+        ("times_ms", pa.int32(), pa.int32()),
+        ("boxes", pa.float32(), pa.float32()),
+        ("sources", pa.uint8(), pa.int32()),
+    ):
+        place = batch.schema.get_field_index(name)
+        lists = _unpack(batch.column(place), packed, wanted)
+        batch = batch.set_column(place, pa.field(name, lists.type), lists)
+    return batch
+
+
+def _unpack(column: pa.BinaryArray, packed: pa.DataType, wanted: pa.DataType) -> pa.ListArray:
+    column = column.cast(pa.binary())
+    validity, _, content = column.buffers()
+    width = packed.bit_width // 8
+    offsets = np.frombuffer(column.buffers()[1], np.int32)[column.offset : column.offset + len(column) + 1]
+    first, last = int(offsets[0]), int(offsets[-1])
+    numbers = pa.Array.from_buffers(packed, (last - first) // width, [None, pa.py_buffer(content)[first:last] if content else None])
+    mask = column.is_null() if validity is not None else None
+    return pa.ListArray.from_arrays(pa.array((offsets - first) // width, pa.int32()), numbers.cast(wanted), mask=mask)
+
+
+def _table(kind: str, columns: Columns) -> pa.Table:
+    n = len(columns["start_us"])
+    columns["kind"] = pa.array([kind], pa.string()).take(pa.array(np.zeros(n, np.int64)))
+    days = columns["start_us"].to_numpy() // DAY_US
+    columns["event_date"] = pa.array(days.astype(np.int32), pa.int32()).cast(pa.date32())
+    return pa.table(
+        [columns[field.name].cast(field.type) if field.name in columns else pa.nulls(n, field.type) for field in SCHEMA],
+        schema=SCHEMA,
+    )
+
+
+def _origin(facts: Facts, rows: npt.NDArray[np.void]) -> Columns:
+    """Columns that rows of every kind have."""
+    cameras = pa.array([name.decode() for name in facts.cameras], pa.string())
+    models = pa.array([name.decode() for name in facts.models], pa.string())
+    return {
+        "camera_id": cameras.take(pa.array(rows["camera"])),
+        "model_version": models.take(pa.array(rows["model"])),
+        "session": _plain(rows, "session"),
+        "arrived_us": _plain(rows, "arrived_us"),
+    }
+
+
+def _plain(rows: npt.NDArray[np.void], name: str) -> pa.Array:
+    return pa.array(np.ascontiguousarray(rows[name]))
+
+
+def _plains(rows: npt.NDArray[np.void], *names: str) -> Columns:
+    return {name: _plain(rows, name) for name in names}
+
+
+def _packed(values: npt.NDArray[np.generic], starts: npt.NDArray[np.int64]) -> pa.Array:
+    """Rows of ``values`` from each start to the next as binary."""
+    width = values.dtype.itemsize * (values.shape[1] if values.ndim > 1 else 1)
+    offsets = (starts * width).astype(np.int32)
+    return pa.Array.from_buffers(
+        pa.binary(), len(starts) - 1, [None, pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(values))]
+    )
+
+
+def _segments(facts: Facts) -> Columns:
+    log = facts.log
+    rows, boxes = log.segments[: log.used[SEGMENTS]], log.boxes[: log.used[BOXES]]
+    # Segments hold their boxes in the order in which they were opened, one after another.
+    starts = np.append(rows["first_box"], len(boxes))
+    mean_score = rows["score_sum"] / np.maximum(rows["observations"], 1)
+    return {
+        **_origin(facts, rows),
+        **_plains(rows, "track_no", "class_id", "start_us", "end_us", "observations"),
+        "window_start_us": pa.array(rows["window"] * facts.config.rules.window_us),
+        "score": pa.array(mean_score.astype(np.float32)),
+        "distance_px": pa.array(rows["distance_px"].astype(np.float32)),
+        "times_ms": _packed(boxes["time_ms"], starts),
+        "boxes": _packed(boxes["box"], starts),
+        "sources": _packed(boxes["source"], starts),
+        "first_segment": pa.array(rows["first_segment"] > 0),
+    }
+
+
+def _crossings(facts: Facts) -> Columns:
+    rows = facts.log.crossings[: facts.log.used[CROSSINGS]]
+    config, lines = facts.config, pa.array(rows["line"])
+    forward = pa.array(config.forward_names, pa.string()).take(lines)
+    backward = pa.array(config.backward_names, pa.string()).take(lines)
+    return {
+        **_origin(facts, rows),
+        **_plains(rows, "track_no", "class_id", "x", "y"),
+        "start_us": _plain(rows, "at_us"),
+        "end_us": _plain(rows, "at_us"),
+        "window_start_us": pa.array(rows["at_us"] // config.rules.window_us * config.rules.window_us),
+        "place": pa.array(config.line_names, pa.string()).take(lines),
+        "direction": pa.compute.if_else(pa.array(rows["forward"] > 0), forward, backward),
+    }
+
+
+def _visits(facts: Facts) -> Columns:
+    rows = facts.log.visits[: facts.log.used[VISITS]]
+    return {
+        **_origin(facts, rows),
+        **_plains(rows, "track_no", "class_id"),
+        "start_us": _plain(rows, "entered_us"),
+        "end_us": _plain(rows, "left_us"),
+        "place": pa.array(facts.config.zone_names, pa.string()).take(pa.array(rows["zone"])),
+    }
+
+
+def _counts(facts: Facts) -> Columns:
+    rows = facts.log.counts[: facts.log.used[COUNTS]]
+    starts = pa.array(rows["window"] * facts.config.rules.window_us)
+    return {
+        **_origin(facts, rows),
+        **_plains(rows, "class_id", "objects", "new_objects", "detections", "frames_received", "frames_expected", "late_rows"),
+        "start_us": starts,
+        "end_us": starts,
+        "window_start_us": starts,
+    }
+
+
+def _health(facts: Facts) -> Columns:
+    rows = facts.log.health[: facts.log.used[HEALTH]]
+    return {
+        **_origin(facts, rows),
+        **_plains(rows, "start_us", "end_us", "detections", "frames_received", "frames_expected", "late_rows"),
+        **_plains(rows, "batches_received", "batches_duplicate", "batches_missing", "batches_late"),
+    }
+
+
+def _dead_letters(facts: Facts) -> Columns:
+    letters = facts.dead_letters
+    arrived_us = pa.array([letter.arrived_us for letter in letters], pa.int64())
+    return {
+        "camera_id": pa.array([letter.camera_id for letter in letters], pa.string()),
+        "session": pa.array([0] * len(letters), pa.int64()),
+        "start_us": arrived_us,
+        "end_us": arrived_us,
+        "arrived_us": arrived_us,
+        "reason": pa.array([letter.reason for letter in letters], pa.string()),
+        "source_partition": pa.array([letter.partition for letter in letters], pa.int32()),
+        "source_offset": pa.array([letter.offset for letter in letters], pa.int64()),
+        "payload": pa.array([letter.payload for letter in letters], pa.binary()),
+    }

@@ -1,0 +1,115 @@
+"""The tracker's facts as rows of the tables that people read: Arrow in, Arrow out, no Spark.
+
+Column by column: whole arrays are computed, joined or passed on, so that a city's facts take milliseconds.
+"""
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sightline_contract.camera import CameraConfig
+from sightline_contract.labels import label_names
+from sightline_contract.topics import DETECTIONS
+from sightline_lakehouse.arrow import arrow_schema
+from sightline_lakehouse.tables import (
+    CAMERA_HEALTH,
+    DEAD_LETTERS,
+    LINE_CROSSINGS,
+    OBJECT_COUNTS,
+    TRACK_SEGMENTS,
+    ZONE_VISITS,
+    Table,
+)
+from sightline_streaming.fact_frames import unpack_boxes
+
+TABLE_OF_KIND: dict[str, Table] = {
+    "segment": TRACK_SEGMENTS,
+    "crossing": LINE_CROSSINGS,
+    "visit": ZONE_VISITS,
+    "health": CAMERA_HEALTH,
+    "count": OBJECT_COUNTS,
+    "dead_letter": DEAD_LETTERS,
+}
+ALL_CLASSES = "all"
+"""Name of class -1: a count of every class."""
+
+SiteLabels = dict[tuple[str, int], str]
+"""Names of sites' own classes, by camera and class id."""
+
+_Derive = Callable[[pa.RecordBatch], pa.Array]
+_NAMES = pa.array([ALL_CLASSES, *label_names()])
+
+
+def site_labels(cameras: Iterable[CameraConfig]) -> SiteLabels:
+    """The cameras' own class names."""
+    return {(camera.camera_id, number): label for camera in cameras for number, label in camera.site_labels.items()}
+
+
+def split_facts(facts: pa.Table, labels: SiteLabels, window_s: int) -> dict[Table, pa.Table]:
+    """Rows of every table that the facts (rows of bronze.tracker_facts) speak of."""
+    rows = {table: _rows(facts, kind, table, labels, window_s) for kind, table in TABLE_OF_KIND.items()}
+    return {table: found for table, found in rows.items() if found.num_rows}
+
+
+def _rows(facts: pa.Table, kind: str, table: Table, labels: SiteLabels, window_s: int) -> pa.Table:
+    schema = arrow_schema(table)
+    found = facts.filter(pc.equal(facts["kind"], kind))
+    if found.num_rows == 0:
+        return schema.empty_table()
+    (own,) = found.combine_chunks().to_batches()
+    if kind == "segment":
+        own = unpack_boxes(own)
+    derive = _DERIVE | {
+        "class_name": lambda rows: _class_names(rows, labels),
+        "window_s": lambda rows: pa.array(np.full(rows.num_rows, window_s, np.int32)),
+    }
+    if kind == "dead_letter":
+        derive["camera_id"] = lambda rows: pc.if_else(pc.equal(rows["camera_id"], ""), None, rows["camera_id"])
+    columns = [derive[name](own) if name in derive else own[name] for name in schema.names]
+    return pa.Table.from_arrays([column.cast(field.type) for column, field in zip(columns, schema, strict=True)], schema=schema)
+
+
+def _time(name: str) -> _Derive:
+    return lambda rows: rows[name].cast(pa.timestamp("us", "UTC"))
+
+
+def _joined(*names: str) -> _Derive:
+    return lambda rows: pc.binary_join_element_wise(*(rows[name].cast(pa.string()) for name in names), "/")
+
+
+def _class_names(rows: pa.RecordBatch, labels: SiteLabels) -> pa.Array:
+    common = _NAMES.take(pc.add(rows["class_id"], 1))
+    if not labels:
+        return common
+    own = zip(rows["camera_id"].to_pylist(), rows["class_id"].to_pylist(), strict=True)
+    return pc.coalesce(pa.array([labels.get(key) for key in own], pa.string()), common)
+
+
+def _completeness(rows: pa.RecordBatch) -> pa.Array:
+    """A camera that owed no frame is complete; one clock's rounding may not make it more than that."""
+    received, expected = (rows[name].cast(pa.float64()) for name in ("frames_received", "frames_expected"))
+    share = pc.if_else(pc.greater(expected, 0), pc.divide(received, expected), 1.0)
+    return pc.min_element_wise(share, 1.0)
+
+
+_TRACK = ("camera_id", "session", "track_no")  # as ids.track_id writes it
+
+_DERIVE: dict[str, _Derive] = {
+    "track_id": _joined(*_TRACK),
+    "crossing_id": _joined(*_TRACK, "place", "direction"),
+    "visit_id": _joined(*_TRACK, "place", "start_us"),
+    "line": lambda rows: rows["place"],
+    "zone": lambda rows: rows["place"],
+    "start_time": _time("start_us"),
+    "end_time": _time("end_us"),
+    "crossed_at": _time("start_us"),
+    "entered_at": _time("start_us"),
+    "left_at": _time("end_us"),
+    "dwell_s": lambda rows: pc.divide(pc.subtract(rows["end_us"], rows["start_us"]).cast(pa.float64()), 1e6),
+    "window_start": _time("window_start_us"),
+    "arrived_at": _time("arrived_us"),
+    "completeness": _completeness,
+    "source_topic": lambda rows: pa.array([DETECTIONS.name] * rows.num_rows),
+}

@@ -1,0 +1,79 @@
+"""The Spark session of every job: Delta, RocksDB state, UTC, and a small fixed cost for each micro-batch.
+
+Under spark-submit the master, memory and jars come from the submit. Without it (one machine, tests) the caller names them.
+Settings that were measured carry their reason; ``spark`` of the configuration stands above all of them.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+
+from sightline_streaming.config import JobConfig
+
+_STATE = "spark.sql.streaming.stateStore"
+
+BASE_SETTINGS: dict[str, str] = {
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+    "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+    "spark.log.level": "ERROR",
+    # Micro-batches are small and of known shape: replanning them between stages costs more than it finds.
+    "spark.sql.adaptive.enabled": "false",
+    # State on disk, and a micro-batch uploads what it changed only.
+    f"{_STATE}.providerClass": "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider",
+    f"{_STATE}.rocksdb.changelogCheckpointing.enabled": "true",
+    # Counting rows reads a key before each write.
+    f"{_STATE}.rocksdb.trackTotalNumberOfRows": "false",
+    # A table's log is replayed with so many tasks at each commit; the default of 50 costs seconds.
+    "spark.databricks.delta.snapshotPartitions": "2",
+    # A group's rows cross to Python in few large Arrow batches: each costs a round trip.
+    "spark.sql.execution.arrow.maxRecordsPerBatch": "200000",
+    # A driver that runs for months keeps little of what it did.
+    "spark.ui.retainedJobs": "50",
+    "spark.ui.retainedStages": "50",
+    "spark.ui.retainedTasks": "1000",
+    "spark.sql.ui.retainedExecutions": "20",
+    "spark.sql.streaming.numRecentProgressUpdates": "20",
+}
+
+LOCAL_SETTINGS: dict[str, str] = {
+    "spark.driver.host": "127.0.0.1",
+    "spark.driver.bindAddress": "127.0.0.1",
+    "spark.driver.memory": "1g",
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+}
+
+
+def build_session(name: str, config: JobConfig, master: str | None = None, jars: Sequence[Path] = ()) -> SparkSession:
+    """The session; give ``master`` and ``jars`` only where no spark-submit did.
+
+    The settings of a JVM that is already there (memory, class path) cannot be changed: one session per process.
+    """
+    settings = BASE_SETTINGS | {"spark.sql.shuffle.partitions": str(config.shuffle_partitions)}
+    builder = SparkSession.builder.appName(name)
+    if master is not None:
+        # The machine's host name may resolve to an address of another network.
+        os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+        settings |= LOCAL_SETTINGS | _jvm_settings(jars)
+        builder = builder.master(master)
+    # Python workers must be this interpreter: the PATH's python3 lacks our packages.
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    for key, value in (settings | config.spark).items():
+        builder = builder.config(key, value)
+    return builder.getOrCreate()
+
+
+def _jvm_settings(jars: Sequence[Path]) -> dict[str, str]:
+    quiet = Path(str(files(__package__) / "log4j2.properties"))
+    # The quick compiler only: it halves the processor time of the first minutes, and the maths is not Java's.
+    options = f"-Dlog4j2.configurationFile={quiet.as_uri()} -XX:+UseSerialGC -XX:TieredStopAtLevel=1"
+    return {
+        # On the class path and not in spark.jars, which copies every jar at each start.
+        "spark.driver.extraClassPath": os.pathsep.join(str(jar) for jar in jars),
+        "spark.driver.defaultJavaOptions": options,
+    }

@@ -1,0 +1,98 @@
+"""Tracking: DetectionBatch messages in, the log of facts out, exactly once.
+
+A thin shell around ``core.shard``: messages are grouped by shard and not by camera, so that one Python call serves
+thousands of cameras with one numba kernel. A shard's state is one versioned binary value. The plain Delta sink commits a
+micro-batch and its number together, and Spark's state commits before that batch counts as done: a batch that is run again
+writes nothing twice. A new checkpoint is a new writer to Delta and would read the topic anew: give it a new table root.
+
+Order within a micro-batch does not matter here: the core sorts each camera's messages by (session, seq).
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pandas as pd
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F  # noqa: N812
+from pyspark.sql.streaming.query import StreamingQuery
+from pyspark.sql.streaming.state import GroupState, GroupStateTimeout
+
+from sightline_contract.topics import DETECTIONS
+from sightline_lakehouse.tables import TRACKER_FACTS
+from sightline_streaming.core.shard import process_shard
+from sightline_streaming.core.site import ShardConfig, shard_config
+from sightline_streaming.fact_frames import to_pandas
+from sightline_streaming.job import Job, JobContext, interval
+from sightline_streaming.kafka import micro_batch_options, read_topics
+from sightline_streaming.sharding import shard_keys
+
+Operator = Callable[[tuple[Any, ...], Iterator[pd.DataFrame], GroupState], Iterator[pd.DataFrame]]
+
+STATE_SCHEMA = "shard_state binary"
+
+
+def shard_operator(config: ShardConfig) -> Operator:
+    """What runs in a Python worker: all messages of one shard and micro-batch, and the shard's state."""
+
+    def track(_key: tuple[Any, ...], parts: Iterator[pd.DataFrame], state: GroupState) -> Iterator[pd.DataFrame]:
+        messages = pd.concat(list(parts), ignore_index=True)
+        after, facts = process_shard(
+            config,
+            state.get[0] if state.exists else None,
+            messages["value"].tolist(),
+            messages["key"].tolist(),
+            messages["partition"].to_numpy(),
+            messages["offset"].to_numpy(),
+            messages["arrived_us"].to_numpy(),
+        )
+        state.update((after,))
+        yield to_pandas(facts)
+
+    return track
+
+
+def shard_column(shards: int, partitions: int) -> Column:
+    """The key of the shard that keeps the message's camera: ids.shard_of, by the shard's Spark-friendly name."""
+    keys = F.array(*(F.lit(key) for key in shard_keys(shards, partitions)))
+    # A message without a key can only be a broken one; it still needs a place.
+    number = F.pmod(F.crc32(F.coalesce("key", F.lit(b""))), F.lit(shards))
+    return F.element_at(keys, number.cast("int") + 1)
+
+
+def track(messages: DataFrame, config: ShardConfig, shards: int, partitions: int) -> DataFrame:
+    """The stream of facts for a stream of messages."""
+    columns = messages.select(
+        shard_column(shards, partitions).alias("shard"),
+        "key",
+        "value",
+        "partition",
+        "offset",
+        F.unix_micros("timestamp").alias("arrived_us"),
+    )
+    return columns.groupBy("shard").applyInPandasWithState(
+        shard_operator(config),
+        TRACKER_FACTS.schema_ddl,
+        STATE_SCHEMA,
+        "append",
+        GroupStateTimeout.NoTimeout,
+    )
+
+
+def start(context: JobContext) -> tuple[StreamingQuery, ...]:
+    """Start the query ``tracking``."""
+    config = context.config
+    checkpoint = context.checkpoints.claim("tracking", shards=config.shards, shuffle_partitions=config.shuffle_partitions)
+    messages = read_topics(context.spark, config, [DETECTIONS], **micro_batch_options(config))
+    core = shard_config(
+        context.cameras,
+        window_s=config.window_s,
+        allowed_lateness_s=config.allowed_lateness_s,
+        max_future_s=config.max_future_s,
+    )
+    facts = track(messages, core, config.shards, config.shuffle_partitions)
+    writer = facts.writeStream.format("delta").outputMode("append").option("checkpointLocation", checkpoint)
+    writer = writer.queryName("tracking").trigger(processingTime=interval(config.trigger_s.tracking))
+    return (writer.start(context.location(TRACKER_FACTS)),)
+
+
+JOB = Job("tracking", topics=(DETECTIONS,), tables=(TRACKER_FACTS,), start=start)

@@ -1,0 +1,25 @@
+"""The configuration files that we hand out are ones that we would accept."""
+
+from pathlib import Path
+
+import pytest
+from sightline_contract.camera import load_cameras
+from sightline_edge.config import load_node_config
+from sightline_streaming.config import load_job_config
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("camera", ["edge/configs/gate.yaml", "stack/src/sightline/demo/campus.yaml"])
+def test_an_example_camera_is_valid(camera: str) -> None:
+    assert load_cameras(ROOT / camera)[0].lines
+
+
+def test_the_example_node_reads_cameras_that_exist() -> None:
+    node = load_node_config(ROOT / "edge/configs/node.yaml")
+    assert [load_cameras(entry.camera)[0].camera_id for entry in node.cameras] == ["campus"]
+
+
+def test_the_example_job_is_valid() -> None:
+    job = load_job_config(ROOT / "streaming/configs/local.yaml", {})
+    assert load_cameras(ROOT / "streaming/configs" / job.cameras)

@@ -1,0 +1,47 @@
+"""What only a Spark session can tell of the tables: one driver for all of it."""
+
+import datetime as dt
+
+import pytest
+from deltalake import DeltaTable
+from sample_tables import sample_rows, write_rows
+from sightline_lakehouse.ddl import create_local_tables, create_table_sql, create_tables, register_tables, table_location
+from sightline_lakehouse.maintenance import maintain
+from sightline_lakehouse.tables import ALL_TABLES, LINE_CROSSINGS, OBJECT_COUNTS, TRACK_SEGMENTS
+
+pytestmark = pytest.mark.spark
+
+
+@pytest.mark.parametrize("table", [TRACK_SEGMENTS, OBJECT_COUNTS], ids=lambda table: table.name)
+def test_spark_and_delta_rs_create_the_same_table(table, spark, tmp_path):
+    by_spark, by_delta_rs = str(tmp_path / "spark"), str(tmp_path / "delta-rs")
+    spark.sql(create_table_sql(table, by_spark))
+    create_local_tables(by_delta_rs, (table,))
+    first, second = (DeltaTable(table_location(root, table)) for root in (by_spark, by_delta_rs))
+    assert first.schema().to_json() == second.schema().to_json()
+    assert first.protocol() == second.protocol()
+    for what in ("partition_columns", "description", "configuration"):
+        assert getattr(first.metadata(), what) == getattr(second.metadata(), what)
+
+
+def test_tables_are_visible_by_name_at_the_newest_root(spark, tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    create_tables(spark, str(first))
+    register_tables(spark, str(first), (LINE_CROSSINGS,))
+    assert spark.table("silver.line_crossings").count() == 0
+    write_rows(second, sample_rows())
+    register_tables(spark, str(second), (LINE_CROSSINGS,))
+    assert spark.table("silver.line_crossings").count() == 36
+    assert all((first / table.path / "_delta_log").is_dir() for table in ALL_TABLES)
+
+
+def test_maintenance_expires_old_rows_and_compacts_the_rest(spark, tmp_path):
+    old = sample_rows()["silver.line_crossings"]
+    new = [row | {"event_date": dt.date(2027, 3, 1)} for row in old]
+    for rows in (old, new[:20], new[20:]):
+        write_rows(tmp_path, {"silver.line_crossings": rows})
+    (done,) = maintain(spark, str(tmp_path), dt.date(2027, 3, 3), (LINE_CROSSINGS,))
+    assert (done.rows_expired, done.files_removed, done.files_added) == (len(old), 2, 1)
+    kept = DeltaTable(table_location(str(tmp_path), LINE_CROSSINGS)).to_pyarrow_table()
+    assert kept["event_date"].unique().to_pylist() == [dt.date(2027, 3, 1)]
+    assert kept.num_rows == len(new)

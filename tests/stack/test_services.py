@@ -1,0 +1,133 @@
+"""``sightline up``, ``status`` and ``down``, as a user runs them."""
+
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+from sightline import services
+from sightline.broker import BrokerConfig, require_broker
+from sightline.ports import LOOPBACK, free_port
+from sightline.processes import Child, start
+from sightline_contract.errors import ConfigError, PortInUseError
+
+pytestmark = pytest.mark.kafka
+
+SIGHTLINE = Path(sys.executable).with_name("sightline")
+
+
+def sightline(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([SIGHTLINE, *words], capture_output=True, text=True, timeout=120, check=False)
+
+
+@dataclass(frozen=True)
+class Sleeper:
+    """A service that does nothing, in a real process."""
+
+    folder: Path
+    name: str = "sleeper"
+    port: int | None = None
+
+    def launch(self, *, tied: bool) -> Child:
+        return start(self.name, [sys.executable, "-c", "import time; time.sleep(600)"], self.folder / "log", tied=tied)
+
+    def wait_until_ready(self, child: Child) -> None:
+        assert child.exit_code is None
+
+
+@pytest.fixture
+def home(tmp_path: Path, jars: dict[str, tuple[Path, ...]]) -> Iterator[Path]:
+    yield tmp_path / "home"
+    services.down(tmp_path / "home")
+
+
+def test_a_stack_goes_up_once_is_shown_and_goes_down(home: Path) -> None:
+    port = str(free_port())
+    first = sightline("up", "--home", home, "--port", port)
+    assert first.returncode == 0, first.stderr
+    assert "broker started" in first.stdout
+    require_broker(f"{LOOPBACK}:{port}")
+
+    again = sightline("up", "--home", home, "--port", port)
+    assert (again.returncode, again.stdout.strip()) == (0, "everything runs already")
+
+    elsewhere = sightline("up", "--home", home, "--port", str(free_port()))
+    assert elsewhere.returncode == 1
+    assert f"runs already, on port {port}" in elsewhere.stderr
+
+    shown = sightline("status", "--home", home)
+    assert shown.returncode == 0
+    (record,) = services.records(home)
+    for word in ("broker", "running", str(record.pid), port, "MiB"):
+        assert word in shown.stdout
+
+    stopped = sightline("down", "--home", home)
+    assert (stopped.returncode, stopped.stdout.strip()) == (0, "broker stopped")
+    assert not psutil.pid_exists(record.pid)
+    assert sightline("down", "--home", home).stdout.strip() == "nothing was running"
+
+
+def test_a_stack_that_is_down_is_exit_code_1(home: Path) -> None:
+    shown = sightline("status", "--home", home)
+    assert shown.returncode == 1
+    assert "stopped" in shown.stdout
+
+
+def test_a_process_that_only_has_the_same_id_is_left_alone(home: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as stranger:
+        (home / "run").mkdir(parents=True)
+        started_s = psutil.Process(stranger.pid).create_time() - 3600
+        record = {"name": "broker", "pid": stranger.pid, "started_s": started_s, "port": 1, "log": "x"}
+        (home / "run/broker.json").write_text(json.dumps(record))
+        assert "ended" in sightline("status", "--home", home).stdout
+        assert services.down(home) == []
+        assert stranger.poll() is None
+        stranger.communicate(b"\n")
+
+
+def test_a_service_that_does_not_come_up_leaves_no_record(home: Path) -> None:
+    (home / "broker/log").mkdir(parents=True)
+    (home / "broker/log/meta.properties").write_text("version=1\ncluster.id=another\nnode.id=7\n")
+    refused = sightline("up", "--home", home, "--port", str(free_port()))
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("error: broker ended with exit code 1: ")
+    assert len(refused.stderr.strip().splitlines()) == 1
+    assert services.records(home) == []
+
+
+def test_services_that_a_demo_leaves_running_are_known_to_status_and_down(home: Path) -> None:
+    sleeper = Sleeper(home.parent)
+    children = services.launch_all([sleeper], tied=False)
+    services.keep(home, [sleeper], children)
+    assert [record.pid for record in services.records(home)] == [children[0].pid]
+    others = services.launch_all([sleeper], tied=True)
+    with pytest.raises(ConfigError, match="another sleeper runs already"):
+        services.keep(home, [sleeper], others)
+    others[0].stop()
+    assert [record.name for record in services.down(home)] == ["sleeper"]
+    assert not psutil.pid_exists(children[0].pid)
+    assert children[0].wait(0) is not None
+
+
+def test_where_one_service_cannot_start_those_before_it_are_stopped(tmp_path: Path) -> None:
+    before = set(psutil.Process().children())
+    with socket.socket() as taken:
+        taken.bind((LOOPBACK, 0))
+        taken.listen()
+        broker = services.BrokerService(BrokerConfig(tmp_path, taken.getsockname()[1]))
+        with pytest.raises(PortInUseError):
+            services.launch_all([Sleeper(tmp_path), broker], tied=True)
+    assert set(psutil.Process().children()) <= before
+
+
+def test_a_damaged_record_says_what_to_do(home: Path) -> None:
+    (home / "run").mkdir(parents=True)
+    (home / "run/broker.json").write_text("{")
+    with pytest.raises(ConfigError, match=r"broker\.json: is damaged"):
+        services.records(home)
+    (home / "run/broker.json").unlink()

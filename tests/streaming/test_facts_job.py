@@ -1,0 +1,144 @@
+"""The facts job on facts written by hand: every kind reaches its table, once, and its topic."""
+
+import json
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from deltalake import write_deltalake
+
+from sightline_contract.ids import track_id
+from sightline_contract.topics import DEAD_LETTERS as DEAD_LETTERS_TOPIC
+from sightline_contract.topics import OBJECT_COUNTS as OBJECT_COUNTS_TOPIC
+from sightline_lakehouse.arrow import arrow_schema
+from sightline_lakehouse.ddl import create_local_tables
+from sightline_lakehouse.tables import (
+    CAMERA_HEALTH,
+    DEAD_LETTERS,
+    LINE_CROSSINGS,
+    OBJECT_COUNTS,
+    TRACK_SEGMENTS,
+    TRACKER_FACTS,
+    ZONE_VISITS,
+)
+
+if TYPE_CHECKING:
+    from tests.streaming.conftest import Site
+
+pytestmark = [pytest.mark.spark, pytest.mark.kafka]
+
+T0 = datetime(2025, 10, 9, 8, 53, 20, tzinfo=UTC)
+T0_US = int(T0.timestamp()) * 1_000_000
+
+
+def fact(kind: str, camera: str, **values: object) -> dict[str, Any]:
+    row: dict[str, Any] = dict.fromkeys(column.name for column in TRACKER_FACTS.columns)
+    row |= {
+        "kind": kind,
+        "camera_id": camera,
+        "session": T0_US,
+        "start_us": T0_US + 250_000,
+        "end_us": T0_US + 1_750_000,
+        "window_start_us": T0_US,
+        "arrived_us": T0_US + 2_000_000,
+        "model_version": "1",
+        "event_date": date(2025, 10, 9),
+    }
+    return row | values
+
+
+def facts_of_every_kind(camera: str) -> list[dict[str, Any]]:
+    track = {"track_no": 7, "class_id": 0}
+    boxes = {
+        "times_ms": np.array([0, 1500], "<i4").tobytes(),
+        "boxes": np.array([1, 2, 3, 4, 1, 2, 3, 4], "<f4").tobytes(),
+        "sources": bytes([0, 2]),
+    }
+    frames = {"frames_received": 9, "frames_expected": 10, "late_rows": 0, "detections": 9}
+    batches = {"batches_received": 1, "batches_duplicate": 0, "batches_missing": 0, "batches_late": 0}
+    counted = frames | {"objects": 1, "new_objects": 1}
+    return [
+        fact("segment", camera, **track, **boxes, observations=1, score=0.9, distance_px=5.0, first_segment=True),
+        fact("crossing", camera, **track, place="middle", direction="west", x=320.0, y=200.0),
+        fact("visit", camera, **track, place="door"),
+        fact("health", camera, **frames, **batches),
+        fact("count", camera, **counted, class_id=-1),
+        fact("count", camera, **counted, class_id=80),
+        fact("count", camera, **counted | {"frames_expected": 0, "frames_received": 0}, class_id=200),
+        fact("dead_letter", "", reason="nonsense", source_partition=1, source_offset=42, payload=camera.encode(), session=0),
+    ]
+
+
+def write_facts(site: "Site", rows: list[dict[str, Any]]) -> None:
+    schema = arrow_schema(TRACKER_FACTS)
+    write_deltalake(f"{site.config.table_root}/{TRACKER_FACTS.path}", pa.Table.from_pylist(rows, schema), mode="append")
+
+
+def test_facts_become_rows_of_their_tables_and_messages(site: "Site") -> None:
+    create_local_tables(site.config.table_root)
+    write_facts(site, facts_of_every_kind(site.camera))
+    site.run("facts")
+
+    name = track_id(site.camera, T0_US, 7)
+    (segment,) = site.rows(TRACK_SEGMENTS)
+    assert (segment["track_id"], segment["class_name"], segment["boxes"]) == (name, "person", [1.0, 2.0, 3.0, 4.0] * 2)
+    assert (segment["times_ms"], segment["sources"]) == ([0, 1500], [0, 2])
+    assert segment["start_time"] == T0.replace(microsecond=250_000)
+    assert segment["window_start"] == T0
+    (crossing,) = site.rows(LINE_CROSSINGS)
+    assert crossing["crossing_id"] == f"{name}/middle/west"
+    (visit,) = site.rows(ZONE_VISITS)
+    assert (visit["zone"], visit["dwell_s"]) == ("door", 1.5)
+    (health,) = site.rows(CAMERA_HEALTH)
+    assert (health["frames_received"], health["frames_expected"]) == (9, 10)
+    counts = {row["class_name"]: row for row in site.rows(OBJECT_COUNTS)}
+    assert set(counts) == {"all", "trolley", "class-200"}
+    assert counts["all"]["window_s"] == 1
+    assert {name: row["completeness"] for name, row in counts.items()} == {"all": 0.9, "trolley": 0.9, "class-200": 1.0}
+
+    messages = site.messages(OBJECT_COUNTS_TOPIC, lambda message: message.key() == site.camera.encode(), count=3)
+    assert {json.loads(message.value() or b"")["class_name"] for message in messages} == set(counts)
+    (dead,) = site.messages(DEAD_LETTERS_TOPIC, lambda message: message.value() == site.camera.encode())
+    assert dead.key() is None
+    assert dict(dead.headers() or ()) == {
+        "reason": b"nonsense",
+        "source_topic": b"detections",
+        "source_partition": b"1",
+        "source_offset": b"42",
+    }
+
+
+def forget_last_commit(checkpoint: Path) -> None:
+    """What a driver leaves that was killed after its sink's commit and before Spark's own."""
+    commits = sorted(
+        (path for path in (checkpoint / "commits").iterdir() if path.name.isdigit()), key=lambda path: int(path.name)
+    )
+    commits[-1].unlink()
+    (checkpoint / "commits" / f".{commits[-1].name}.crc").unlink(missing_ok=True)
+
+
+def test_a_batch_that_is_split_again_after_a_crash_adds_no_row(site: "Site") -> None:
+    """Protection: txnAppId and txnVersion; without them every table has its row twice."""
+    create_local_tables(site.config.table_root)
+    write_facts(site, facts_of_every_kind(site.camera))
+    site.run("facts")
+    forget_last_commit(site.folder / "checkpoints/facts")
+    write_facts(site, [fact("visit", site.camera, track_no=8, class_id=0, place="door")])
+    site.run("facts")
+    assert len(site.rows(ZONE_VISITS)) == 2
+    assert [len(site.rows(table)) for table in (TRACK_SEGMENTS, LINE_CROSSINGS, CAMERA_HEALTH, OBJECT_COUNTS)] == [1, 1, 1, 3]
+
+
+def test_a_new_checkpoint_writes_under_a_new_name(site: "Site") -> None:
+    """Protection: the application id comes from the checkpoint; a fixed one would skip all that a new checkpoint writes."""
+    create_local_tables(site.config.table_root)
+    write_facts(site, [fact("visit", site.camera, track_no=8, class_id=0, place="door")])
+    site.run("facts")
+    anew = site.config.model_copy(update={"checkpoint_root": str(site.folder / "anew")})
+    site.config = anew
+    site.run("facts")
+    assert len(site.rows(ZONE_VISITS)) == 2
+    assert len(site.rows(DEAD_LETTERS)) == 0
