@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
 from sightline.broker import Broker, BrokerConfig
 from sightline.jars import GROUPS, fetch_jars
 from sightline.ports import LOOPBACK, free_port

@@ -3,6 +3,7 @@ import json
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
+
 from sightline_contract.errors import StorageError
 from sightline_lakehouse.arrow import arrow_schema
 from sightline_lakehouse.checks import checks_of

@@ -3,6 +3,7 @@ import json
 import matplotlib as mpl
 import pytest
 from sample_tables import sample_rows, write_rows
+
 from sightline_lakehouse.generate import REPOSITORY
 
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))

@@ -3,6 +3,8 @@ import json
 import pytest
 from deltalake import DeltaTable, write_deltalake
 from sample_tables import as_arrow, sample_rows, write_rows
+
+from sightline_contract.errors import StorageError
 from sightline_lakehouse import quality
 from sightline_lakehouse.ddl import table_location
 from sightline_lakehouse.quality import GATED_TABLES, quarantine_table, run_quality_gate
@@ -46,7 +48,9 @@ def test_bad_rows_are_quarantined_under_the_names_of_the_checks_they_break(spark
     judged = {each["expectation_config"]["meta"]["check"] for each in verdict.result["results"] if not each["success"]}
     assert judged == set(verdict.failed)
 
-    rows = DeltaTable(table_location(str(tmp_path), quarantine_table(OBJECT_COUNTS))).to_pyarrow_table().to_pylist()
+    quarantine = quarantine_table(OBJECT_COUNTS)
+    rows = DeltaTable(table_location(str(tmp_path), quarantine)).to_pyarrow_table().to_pylist()
+    assert list(rows[0]) == [column.name for column in quarantine.columns]
     assert {tuple(row["failed_checks"]) for row in rows if row["camera_id"] == "bad"} == {
         ("between:objects", "between:completeness")
     }
@@ -59,6 +63,11 @@ def test_a_gate_after_the_repair_empties_the_quarantine(spark, tmp_path):
     write_deltalake(tmp_path / "gold" / "object_counts", as_arrow(OBJECT_COUNTS, good), mode="overwrite")
     assert run_quality_gate(spark, str(tmp_path), tables=(OBJECT_COUNTS,)).success
     assert DeltaTable(table_location(str(tmp_path), quarantine_table(OBJECT_COUNTS))).to_pyarrow_table().num_rows == 0
+
+
+def test_a_table_that_is_not_there_is_one_line(spark, tmp_path):
+    with pytest.raises(StorageError, match=r"^/\S+/gold/alerts: cannot be judged \(.*\): check the table root$"):
+        run_quality_gate(spark, str(tmp_path), tables=(ALERTS,))
 
 
 def test_an_alert_that_was_delivered_twice_is_no_fault(spark, tmp_path):

@@ -5,6 +5,7 @@ import datetime as dt
 import pytest
 from deltalake import DeltaTable
 from sample_tables import sample_rows, write_rows
+
 from sightline_lakehouse.ddl import create_local_tables, create_table_sql, create_tables, register_tables, table_location
 from sightline_lakehouse.maintenance import maintain
 from sightline_lakehouse.tables import ALL_TABLES, LINE_CROSSINGS, OBJECT_COUNTS, TRACK_SEGMENTS

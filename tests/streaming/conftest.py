@@ -1,9 +1,9 @@
-"""One Spark driver for all tests of the jobs, and what a job needs: a configuration, messages, a look at tables and topics."""
+"""What a job needs in a test: a configuration, messages, a look at tables and topics."""
 
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,6 @@ from sightline_contract.topics import DETECTIONS, Topic
 from sightline_lakehouse.tables import Table
 from sightline_streaming.application import Application
 from sightline_streaming.config import JobConfig, KafkaConfig, Triggers
-from sightline_streaming.session import build_session
 
 START_US = 1_760_000_000_000_000
 CAMERA_YAML = """
@@ -39,23 +38,6 @@ zones:
 """
 
 
-@pytest.fixture(scope="session")
-def spark(jars: dict[str, tuple[Path, ...]], tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
-    """The driver that all tests share. Its queries are each test's own."""
-    root = tmp_path_factory.mktemp("spark")
-    kafka = KafkaConfig(bootstrap_servers="127.0.0.1:1")
-    config = JobConfig(
-        kafka=kafka,
-        table_root=str(root),
-        checkpoint_root=str(root),
-        cameras=root,
-        spark={"spark.sql.warehouse.dir": str(root / "warehouse")},
-    )
-    session = build_session("tests", config, master="local[4]", jars=jars["spark"])
-    yield session
-    session.stop()
-
-
 @dataclass
 class Site:
     """One camera's installation of its own: tables, checkpoints and camera file in a folder, on the shared broker.
@@ -70,9 +52,8 @@ class Site:
 
     def run(self, *jobs: str) -> None:
         """Run jobs until they have taken all input."""
-        application = self.application(*jobs)
-        application.start()
-        application.drain()
+        with self.application(*jobs) as application:
+            application.drain()
 
     def application(self, *jobs: str) -> Application:
         return Application(self.config, jobs, spark=self.spark)

@@ -3,22 +3,22 @@
 import pytest
 
 from sightline_contract.errors import BrokerError, SightlineError, StageError, StorageError
-from sightline_streaming.failures import deepest_cause, explain_failure
+from sightline_streaming.failures import explain_failure, root_cause
 
-PYTHON = """org.apache.spark.sql.streaming.StreamingQueryException: [STREAM_FAILED] Query [id = 1] terminated
-\tat org.apache.spark.sql.execution.streaming.StreamExecution.run(StreamExecution.scala:372)
-Caused by: org.apache.spark.api.python.PythonException: Traceback (most recent call last):
+AROUND = (
+    "[STREAM_FAILED] Query [id = 1-2, runId = 3-4] terminated with exception: Job aborted due to stage failure: Task 1 in stage "
+    "7.0 failed 1 times, most recent failure: Lost task 1.0 in stage 7.0 (TID 11) (localhost executor driver): "
+)
+REST = "\tat a.b(C.java:1)\n\nDriver stacktrace: SQLSTATE: XXKST\n=== Streaming Query ===\nIdentifier: tracking\nKafkaTable"
+PYTHON = """org.apache.spark.api.python.PythonException: Traceback (most recent call last):
   File "worker.py", line 1, in main
 sightline_contract.errors.StateError: state version 9 is not spoken here
-
-\tat org.apache.spark.api.python.BasePythonRunner.handle(PythonRunner.scala:581)
-\t... 1 more
+ SQLSTATE: 38000
 """
 
 
-def java(message: str) -> str:
-    head = "StreamingQueryException: [STREAM_FAILED] Query\n\tat a.b(C.scala:1)\n"
-    return f"{head}Caused by: {message}\n\tat d.e(F.java:2)\n\t... 9 more"
+def spark_error(message: str) -> RuntimeError:
+    return RuntimeError(f"{AROUND}{message}\n{REST}")
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def java(message: str) -> str:
     ],
 )
 def test_a_cause_becomes_the_error_that_fits_it(message: str, kind: type[SightlineError], advice: str) -> None:
-    error = explain_failure("tracking", java(message))
+    error = explain_failure("tracking", spark_error(message))
     assert type(error) is kind
     assert str(error).startswith(f"tracking: {message.split(': ', maxsplit=1)[0]}")
     assert advice in str(error)
@@ -40,8 +40,8 @@ def test_a_cause_becomes_the_error_that_fits_it(message: str, kind: type[Sightli
 
 
 def test_of_a_python_worker_the_last_line_counts() -> None:
-    assert deepest_cause(PYTHON) == "sightline_contract.errors.StateError: state version 9 is not spoken here"
+    assert root_cause(str(spark_error(PYTHON))) == "sightline_contract.errors.StateError: state version 9 is not spoken here"
 
 
 def test_a_long_cause_is_cut() -> None:
-    assert len(str(explain_failure("facts", java("x" * 5000)))) < 500
+    assert len(str(explain_failure("facts", spark_error("x" * 5000)))) < 500

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pyspark
@@ -64,13 +64,14 @@ def cluster(folder: Path, workers: int) -> Iterator[str]:
     deploy = "org.apache.spark.deploy"
     master = (f"{deploy}.master.Master", "--host", LOOPBACK, "--port", str(port), "--webui-port", str(free_port()))
     worker = (f"{deploy}.worker.Worker", "--host", LOOPBACK, "--cores", "1", "--memory", "1g", "--work-dir", scratch, url)
-    with daemon(folder / "master.log", *master):
+    with daemon(folder / "master.log", *master), ExitStack() as running:
         wait_for(folder / "master.log", "I have been elected leader")
-        with daemon(folder / "worker-0.log", *worker, "--webui-port", "0"):
-            with daemon(folder / "worker-1.log", *worker, "--webui-port", "0"):
-                for i in range(workers):
-                    wait_for(folder / f"worker-{i}.log", "Successfully registered with master")
-                yield url
+        logs = [folder / f"worker-{i}.log" for i in range(workers)]
+        for log in logs:
+            running.enter_context(daemon(log, *worker, "--webui-port", "0"))
+        for log in logs:
+            wait_for(log, "Successfully registered with master")
+        yield url
 
 
 def write_config(folder: Path, bootstrap: str) -> Path:
@@ -102,9 +103,8 @@ def test_spark_submit_tracks_a_filled_topic_on_a_standalone_cluster(
         submit = [SPARK_HOME / "bin/spark-submit", "--master", master, "--jars", ",".join(map(str, jars["spark"]))]
         sizes = ["--driver-memory", "1g", "--executor-memory", "1g", "--conf", "spark.ui.enabled=false"]
         script = [SCRIPTS / "tracking.py", "--config", config, "--drain"]
-        done = subprocess.run(
-            [*submit, *sizes, *script], env=environment(), capture_output=True, text=True, timeout=300, check=False
-        )
+        command = [*submit, *sizes, *script]
+        done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     facts = DeltaTable(f"{tmp_path}/tables/{TRACKER_FACTS.path}").to_pyarrow_table().to_pylist()
     own = [row for row in facts if row["camera_id"] == "cluster"]

@@ -12,6 +12,7 @@ from typing import Any
 import av
 import numpy as np
 from sample_tables import write_rows
+
 from sightline_contract.batch import Frames, set_frames
 from sightline_contract.camera import AlertRule, CameraConfig, Line, Zone
 from sightline_contract.detection_pb2 import DetectionBatch

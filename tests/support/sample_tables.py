@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 from deltalake import write_deltalake
+
 from sightline_lakehouse.arrow import arrow_schema
 from sightline_lakehouse.ddl import create_local_tables
 from sightline_lakehouse.tables import ALL_TABLES, Table

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from sightline_contract.errors import StorageError
-
 from sightline_lakehouse.tables import ALL_TABLES, Table
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from sightline_contract.errors import StorageError
 from sightline_lakehouse.checks import GATED_LAYERS, suite_document, tagged_rows_sql
 from sightline_lakehouse.ddl import path_identifier, table_location
 from sightline_lakehouse.tables import ALL_TABLES, Column, Layer, Table
@@ -81,7 +82,10 @@ def quarantine_table(table: Table) -> Table:
 def run_quality_gate(
     spark: SparkSession, root: str, out: Path | None = None, tables: tuple[Table, ...] = GATED_TABLES
 ) -> GateReport:
-    """Judge the tables below ``root``; also write the report into the folder ``out`` where it is given."""
+    """Judge the tables below ``root``; also write the report into the folder ``out`` where it is given.
+
+    Raises StorageError for a table that is not there or lacks a column.
+    """
     started = time.monotonic()
     with ThreadPoolExecutor(max_workers=SCANS_AT_ONCE) as pool:
         scans = [pool.submit(_scan, spark, root, table) for table in tables]
@@ -104,10 +108,22 @@ class _Scan:
 
 def _scan(spark: SparkSession, root: str, table: Table) -> _Scan:
     """Tag the table's rows, quarantine the bad ones, bring up to ROWS_PER_PATTERN of each pattern here."""
+    from pyspark.errors import AnalysisException
+
+    started = time.monotonic()
+    place = table_location(root, table)
+    try:
+        rows, patterns = _tagged_rows(spark, root, table)
+    except AnalysisException as error:
+        said = str(error).partition("\n")[0]
+        raise StorageError(f"{place}: cannot be judged ({said}): check the table root") from error
+    return _Scan(rows, patterns, time.monotonic() - started)
+
+
+def _tagged_rows(spark: SparkSession, root: str, table: Table) -> tuple[pd.DataFrame, dict[tuple[str, ...], int]]:
     from pyspark.sql import Window
     from pyspark.sql.functions import col, row_number
 
-    started = time.monotonic()
     tagged = spark.sql(tagged_rows_sql(table, path_identifier(table_location(root, table))))
     # Ordered by key: rows of equal key stay together.
     rank = row_number().over(Window.partitionBy("failed_checks").orderBy(*table.key))
@@ -117,7 +133,7 @@ def _scan(spark: SparkSession, root: str, table: Table) -> _Scan:
         counted = tagged.groupBy("failed_checks").count().collect()
         patterns = {tuple(row["failed_checks"]): row["count"] for row in counted}
     _quarantine(spark, root, table, tagged, any(patterns))
-    return _Scan(rows, patterns, time.monotonic() - started)
+    return rows, patterns
 
 
 def _verdict(table: Table, scan: _Scan, judge: _Judge) -> TableVerdict:

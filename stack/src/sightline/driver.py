@@ -52,10 +52,11 @@ class Driver:
         try:
             await_broker(self._config)
             create_tables(spark, self._config.table_root)
-            register_tables(spark, self._config.table_root)
             self._stream(spark)
             if not self._to_stop.is_set():
                 self._status.write(State.CHECKING)
+                # Not before: it takes seconds, in which the node would wait for jobs that take input.
+                register_tables(spark, self._config.table_root)
                 run_quality_gate(spark, self._config.table_root, self._gate_folder)
                 self._status.write(State.SERVING)
                 self._to_stop.wait()

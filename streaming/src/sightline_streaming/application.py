@@ -7,6 +7,7 @@ ended. stop() ends at once: what a micro-batch had not committed is done again b
 
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -76,7 +77,7 @@ class Application:
         require_topics(self.config.kafka, [topic for job in self._jobs for topic in job.topics])
         name = "sightline-" + "-".join(job.name for job in self._jobs)
         try:
-            self._spark = self._given or build_session(name, self.config, self._master, self._jars)
+            self._spark = self._given or self._open_session(name)
             tables = dict.fromkeys(table for job in self._jobs for table in job.tables)
             create_tables(self._spark, self.config.table_root, tuple(tables))
             self._checkpoints = Checkpoints(self._spark, self.config.checkpoint_root)
@@ -86,8 +87,18 @@ class Application:
         except BaseException as error:
             self.stop()
             if isinstance(error, PySparkException | Py4JError):
-                raise explain_failure(name, str(error)) from error
+                raise explain_failure(name, error) from error
             raise
+
+    def _open_session(self, name: str) -> SparkSession:
+        if self._master is None:
+            return build_session(name, self.config)
+        with ThreadPoolExecutor(1, thread_name_prefix="prepare") as pool:
+            prepared = [pool.submit(job.prepare) for job in self._jobs]
+            spark = build_session(name, self.config, self._master, self._jars)
+            for each in prepared:
+                each.result()
+        return spark
 
     def await_ready(self, timeout_s: float = 120) -> None:
         """Wait until every query takes input; raises StageError after ``timeout_s``, or what made a query fail."""
@@ -130,7 +141,7 @@ class Application:
         try:
             query.processAllAvailable()
         except (PySparkException, Py4JError) as error:
-            raise (failure_of(query) or explain_failure(query.name, str(error))) from error
+            raise (failure_of(query) or explain_failure(query.name, error)) from error
 
     def _takes_input(self, query: StreamingQuery) -> bool:
         """Whether the query has planned and begun its first batch."""
@@ -163,4 +174,4 @@ def failure_of(query: StreamingQuery) -> SightlineError | None:
     if query.isActive:
         return None
     error = query.exception()
-    return explain_failure(query.name, str(error)) if error else None
+    return explain_failure(query.name, error) if error else None

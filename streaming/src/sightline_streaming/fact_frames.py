@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 
 from sightline_lakehouse.tables import TRACKER_FACTS
-from sightline_streaming.core.rows import BOXES, COUNTS, CROSSINGS, HEALTH, SEGMENTS, VISITS
+from sightline_streaming.core.rows import BOXES, COUNT, CROSSING, HEALTH, ROWS, SEGMENT, VISIT
 from sightline_streaming.core.shard import Facts
 
 DAY_US = 86_400_000_000
@@ -42,7 +42,8 @@ Columns = dict[str, pa.Array]
 
 def to_pandas(facts: Facts) -> pd.DataFrame:
     """One row per fact, with exactly the columns of ``tables.TRACKER_FACTS``."""
-    return to_arrow(facts).to_pandas(types_mapper=_PANDAS_TYPES.get, date_as_object=True)
+    frame: pd.DataFrame = to_arrow(facts).to_pandas(types_mapper=_PANDAS_TYPES.get, date_as_object=True)
+    return frame
 
 
 def to_arrow(facts: Facts) -> pa.Table:
@@ -77,9 +78,18 @@ def _unpack(column: pa.BinaryArray, packed: pa.DataType, wanted: pa.DataType) ->
     width = packed.bit_width // 8
     offsets = np.frombuffer(column.buffers()[1], np.int32)[column.offset : column.offset + len(column) + 1]
     first, last = int(offsets[0]), int(offsets[-1])
-    numbers = pa.Array.from_buffers(packed, (last - first) // width, [None, pa.py_buffer(content)[first:last] if content else None])
+    numbers = pa.Array.from_buffers(
+        packed, (last - first) // width, [None, pa.py_buffer(content)[first:last] if content else None]
+    )
     mask = column.is_null() if validity is not None else None
     return pa.ListArray.from_arrays(pa.array((offsets - first) // width, pa.int32()), numbers.cast(wanted), mask=mask)
+
+
+def rows_of(facts: Facts, kind: int) -> npt.NDArray[np.void]:
+    """The rows of one kind (SEGMENT, CROSSING, …), in the order in which they were written."""
+    rows = facts.log.rows[: facts.log.used[ROWS]]
+    own: npt.NDArray[np.void] = rows[rows["kind"] == kind]
+    return own
 
 
 def _table(kind: str, columns: Columns) -> pa.Table:
@@ -98,8 +108,8 @@ def _origin(facts: Facts, rows: npt.NDArray[np.void]) -> Columns:
     cameras = pa.array([name.decode() for name in facts.cameras], pa.string())
     models = pa.array([name.decode() for name in facts.models], pa.string())
     return {
-        "camera_id": cameras.take(pa.array(rows["camera"])),
-        "model_version": models.take(pa.array(rows["model"])),
+        "camera_id": cameras.take(_plain(rows, "camera")),
+        "model_version": models.take(_plain(rows, "model")),
         "session": _plain(rows, "session"),
         "arrived_us": _plain(rows, "arrived_us"),
     }
@@ -123,8 +133,7 @@ def _packed(values: npt.NDArray[np.generic], starts: npt.NDArray[np.int64]) -> p
 
 
 def _segments(facts: Facts) -> Columns:
-    log = facts.log
-    rows, boxes = log.segments[: log.used[SEGMENTS]], log.boxes[: log.used[BOXES]]
+    rows, boxes = rows_of(facts, SEGMENT), facts.log.boxes[: facts.log.used[BOXES]]
     # Segments hold their boxes in the order in which they were opened, one after another.
     starts = np.append(rows["first_box"], len(boxes))
     mean_score = rows["score_sum"] / np.maximum(rows["observations"], 1)
@@ -142,34 +151,32 @@ def _segments(facts: Facts) -> Columns:
 
 
 def _crossings(facts: Facts) -> Columns:
-    rows = facts.log.crossings[: facts.log.used[CROSSINGS]]
-    config, lines = facts.config, pa.array(rows["line"])
+    rows = rows_of(facts, CROSSING)
+    config, lines = facts.config, _plain(rows, "place")
     forward = pa.array(config.forward_names, pa.string()).take(lines)
     backward = pa.array(config.backward_names, pa.string()).take(lines)
     return {
         **_origin(facts, rows),
         **_plains(rows, "track_no", "class_id", "x", "y"),
-        "start_us": _plain(rows, "at_us"),
-        "end_us": _plain(rows, "at_us"),
-        "window_start_us": pa.array(rows["at_us"] // config.rules.window_us * config.rules.window_us),
+        "start_us": _plain(rows, "start_us"),
+        "end_us": _plain(rows, "end_us"),
+        "window_start_us": pa.array(rows["start_us"] // config.rules.window_us * config.rules.window_us),
         "place": pa.array(config.line_names, pa.string()).take(lines),
         "direction": pa.compute.if_else(pa.array(rows["forward"] > 0), forward, backward),
     }
 
 
 def _visits(facts: Facts) -> Columns:
-    rows = facts.log.visits[: facts.log.used[VISITS]]
+    rows = rows_of(facts, VISIT)
     return {
         **_origin(facts, rows),
-        **_plains(rows, "track_no", "class_id"),
-        "start_us": _plain(rows, "entered_us"),
-        "end_us": _plain(rows, "left_us"),
-        "place": pa.array(facts.config.zone_names, pa.string()).take(pa.array(rows["zone"])),
+        **_plains(rows, "track_no", "class_id", "start_us", "end_us"),
+        "place": pa.array(facts.config.zone_names, pa.string()).take(_plain(rows, "place")),
     }
 
 
 def _counts(facts: Facts) -> Columns:
-    rows = facts.log.counts[: facts.log.used[COUNTS]]
+    rows = rows_of(facts, COUNT)
     starts = pa.array(rows["window"] * facts.config.rules.window_us)
     return {
         **_origin(facts, rows),
@@ -181,7 +188,7 @@ def _counts(facts: Facts) -> Columns:
 
 
 def _health(facts: Facts) -> Columns:
-    rows = facts.log.health[: facts.log.used[HEALTH]]
+    rows = rows_of(facts, HEALTH)
     return {
         **_origin(facts, rows),
         **_plains(rows, "start_us", "end_us", "detections", "frames_received", "frames_expected", "late_rows"),

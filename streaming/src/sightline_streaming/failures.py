@@ -34,28 +34,36 @@ _KNOWN: tuple[tuple[str, type[SightlineError], str], ...] = (
 )
 _DEFAULT_ADVICE = "it continues from its checkpoint when started again; --debug shows the whole trace"
 _MAX_LENGTH = 300
+_TRACEBACK = "Traceback (most recent call last)"
+_PYTHON_ERROR = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Interrupt)\b")
+# What Spark says of the query, the job and the task around the heart of the matter.
+_AROUND = re.compile(
+    r"\[STREAM_FAILED\].*?terminated with exception: |Job aborted due to stage failure: .*?Lost task .*?\(TID \d+\) \(.*?\): "
+    r"| ?SQLSTATE: \w+"
+)
 
 
-def explain_failure(query: str, trace: str) -> SightlineError:
-    """The error to raise for a query that ended with the JVM's stack trace ``trace``."""
-    cause = deepest_cause(trace)
-    for pattern, error, advice in _KNOWN:
+def explain_failure(query: str, error: BaseException) -> SightlineError:
+    """The error to raise for a query that ended with ``error``."""
+    cause = root_cause(str(error))
+    for pattern, kind, advice in _KNOWN:
         if re.search(pattern, cause):
-            return error(f"{query}: {_short(cause)}: {advice}")
+            return kind(f"{query}: {_short(cause)}: {advice}")
     return StageError(f"{query}: {_short(cause)}: {_DEFAULT_ADVICE}")
 
 
-def deepest_cause(trace: str) -> str:
-    """The last "Caused by" of a JVM stack trace in one line; of a Python traceback within it, the last line."""
-    message = re.split(r"\n\s*Caused by: ", "\n" + trace)[-1]
+def root_cause(message: str) -> str:
+    """What an exception of Spark says at its heart, in one line; of a Python traceback within it, the exception's line."""
+    text = re.split(r"\nCaused by: ", message.partition("=== Streaming Query ===")[0])[-1]
     lines = []
-    for line in message.splitlines():
-        if line.startswith(("\tat ", "\t...")) or line.strip().startswith("at org.apache"):
+    for line in _AROUND.sub("", text).splitlines():
+        if line.startswith(("\tat ", "\t...")):
             break
         if line.strip():
             lines.append(line.strip())
-    if any("Traceback (most recent call last)" in line for line in lines):
-        return lines[-1]
+    if any(_TRACEBACK in line for line in lines):
+        raised = [line for line in lines if _PYTHON_ERROR.match(line) and _TRACEBACK not in line]
+        lines = [(raised or lines)[-1]]
     return " ".join(lines) or "ended without saying why"
 
 

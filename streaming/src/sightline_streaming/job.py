@@ -41,6 +41,8 @@ class Job:
     start: Callable[[JobContext], tuple[StreamingQuery, ...]]
     # Whether processAllAvailable() works on its queries; a real-time query has no end of a batch to wait for.
     drains: bool = True
+    # Work that needs no Spark, done on a one-machine driver while its JVM starts.
+    prepare: Callable[[], None] = lambda: None
 
 
 def interval(seconds: float) -> str:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+
 from sightline_contract.camera import Scene
 from sightline_contract.errors import ConfigError, SourceError, StorageError
-
 from sightline_streaming.core.kernel import kernel
 from sightline_streaming.core.params import FIXED_CAMERA, MOVING_CAMERA, TrackerParams
 from sightline_streaming.core.records import EMISSION, ENDED, SCENE, TRACK
@@ -22,7 +22,10 @@ from sightline_streaming.core.tracker import finish, step
 
 # Stands for class -1 inside the tracker, whose classes are bytes.
 NO_CLASS = 255
-MAX_FRAME = 1 << 40
+MAX_FRAME = 1_000_000_000
+
+# Empty frames of one gap that the tracker is shown one by one, before it skips the rest.
+MAX_EMPTY = 10_000
 
 Table = npt.NDArray[np.float64]
 
@@ -42,12 +45,14 @@ def track_file(
 ) -> TrackSummary:
     """Track the detections of file ``det`` and write the results to ``out``.
 
-    ``thresholds`` are fields of TrackerParams to change from the scene's defaults; None leaves one as it is. Boxes written are
-    clipped to ``frame_size`` unless they lie outside altogether. Raises ConfigError and SourceError.
+    ``thresholds`` are fields of TrackerParams to change from the scene's defaults; None leaves one as it is. Detections that
+    lie outside the frame altogether are left out. Raises ConfigError, SourceError and StorageError.
     """
     params = _params(scene, thresholds)
     _check(frame_rate, frame_size)
-    detections = read_detections(det)
+    detections = _in_frame(read_detections(det), frame_size)
+    if not len(detections):
+        raise SourceError(f"{det}: all detections lie outside a frame of {frame_size[0]}x{frame_size[1]}: check the frame size")
     emissions = track_detections(params, detections, frame_rate)
     rows = _results(emissions, frame_rate)
     write_results(out, rows)
@@ -70,10 +75,16 @@ def _params(scene: Scene, thresholds: dict[str, float | None]) -> TrackerParams:
 
 
 def _check(frame_rate: float, frame_size: tuple[int, int]) -> None:
-    if not 0.0 < frame_rate <= 1000.0:
-        raise ConfigError(f"frame rate {frame_rate:g} is not usable: give frames per second above 0, up to 1000")
+    if not 0.001 <= frame_rate <= 1000.0:
+        raise ConfigError(f"frame rate {frame_rate:g} is not usable: give frames per second, from 0.001 to 1000")
     if min(frame_size) <= 0:
         raise ConfigError(f"frame size {frame_size[0]}x{frame_size[1]} is empty: give WIDTHxHEIGHT in pixels")
+
+
+def _in_frame(rows: Table, frame_size: tuple[int, int]) -> Table:
+    width, height = frame_size
+    left, top, right, bottom = rows[:, 1], rows[:, 2], rows[:, 1] + rows[:, 3], rows[:, 2] + rows[:, 4]
+    return rows[(left < width) & (top < height) & (right > 0) & (bottom > 0)]
 
 
 def read_detections(path: Path) -> Table:
@@ -143,7 +154,8 @@ def _track(
     frame = frames[0]
     for k in range(frames.shape[0]):
         # Frames without detections pass, too, as in the streaming job, until no track is left that could notice.
-        while frame < frames[k] and n_slots > 0:
+        last_shown = min(frames[k], frame + MAX_EMPTY)
+        while frame < last_shown and n_slots > 0:
             tracks, n_slots, emissions, n_emissions = step(
                 params,
                 scene,

@@ -8,12 +8,15 @@ writes nothing twice. A new checkpoint is a new writer to Delta and would read t
 Order within a micro-batch does not matter here: the core sorts each camera's messages by (session, seq).
 """
 
+import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from pyspark.sql import Column, DataFrame
-from pyspark.sql import functions as F  # noqa: N812
+from pyspark.sql import functions as F  # noqa: N812 - the name that Spark's users know
 from pyspark.sql.streaming.query import StreamingQuery
 from pyspark.sql.streaming.state import GroupState, GroupStateTimeout
 
@@ -29,12 +32,17 @@ from sightline_streaming.sharding import shard_keys
 Operator = Callable[[tuple[Any, ...], Iterator[pd.DataFrame], GroupState], Iterator[pd.DataFrame]]
 
 STATE_SCHEMA = "shard_state binary"
+GIVEN = replace(TRACKER_FACTS, columns=TRACKER_FACTS.columns[:-1])
+"""What the operator gives: all columns of the log but the last, event_date."""
 
 
 def shard_operator(config: ShardConfig) -> Operator:
     """What runs in a Python worker: all messages of one shard and micro-batch, and the shard's state."""
+    given = [column.name for column in GIVEN.columns]
 
-    def track(_key: tuple[Any, ...], parts: Iterator[pd.DataFrame], state: GroupState) -> Iterator[pd.DataFrame]:
+    def track_shard(_key: tuple[Any, ...], parts: Iterator[pd.DataFrame], state: GroupState) -> Iterator[pd.DataFrame]:
+        # PySpark joins the groups' frames; pandas 2 warns that an all-null column may count for more in pandas 3.
+        warnings.filterwarnings("ignore", "The behavior of DataFrame concatenation", FutureWarning)
         messages = pd.concat(list(parts), ignore_index=True)
         after, facts = process_shard(
             config,
@@ -46,9 +54,9 @@ def shard_operator(config: ShardConfig) -> Operator:
             messages["arrived_us"].to_numpy(),
         )
         state.update((after,))
-        yield to_pandas(facts)
+        yield to_pandas(facts)[given]
 
-    return track
+    return track_shard
 
 
 def shard_column(shards: int, partitions: int) -> Column:
@@ -69,13 +77,12 @@ def track(messages: DataFrame, config: ShardConfig, shards: int, partitions: int
         "offset",
         F.unix_micros("timestamp").alias("arrived_us"),
     )
-    return columns.groupBy("shard").applyInPandasWithState(
-        shard_operator(config),
-        TRACKER_FACTS.schema_ddl,
-        STATE_SCHEMA,
-        "append",
-        GroupStateTimeout.NoTimeout,
+    facts = columns.groupBy("shard").applyInPandasWithState(
+        shard_operator(config), GIVEN.schema_ddl, STATE_SCHEMA, "append", GroupStateTimeout.NoTimeout
     )
+    # The operator's rows are columnar, and the sort before a partitioned write takes none but those that a projection has made
+    # (Spark 4.2: "ColumnarBatchRow cannot be cast to UnsafeRow"): so the date is told here and not in the core.
+    return facts.withColumn("event_date", F.to_date(F.timestamp_micros("start_us")))
 
 
 def start(context: JobContext) -> tuple[StreamingQuery, ...]:
@@ -95,4 +102,13 @@ def start(context: JobContext) -> tuple[StreamingQuery, ...]:
     return (writer.start(context.location(TRACKER_FACTS)),)
 
 
-JOB = Job("tracking", topics=(DETECTIONS,), tables=(TRACKER_FACTS,), start=start)
+def compile_kernels() -> None:
+    """Have the core's kernels compiled, on disk, before workers need them: minutes once an installation, then a second.
+
+    Workers that find none compile each for itself, and several at once on one machine take as many times as long.
+    """
+    none = np.zeros(1, np.int64)
+    process_shard(shard_config([]), None, [b""], [None], none.astype(np.int32), none, none)
+
+
+JOB = Job("tracking", topics=(DETECTIONS,), tables=(TRACKER_FACTS,), start=start, prepare=compile_kernels)

@@ -74,7 +74,7 @@ def match(value: npt.NDArray[np.float64], column_of: npt.NDArray[np.int32], row_
                 row_count[i] += 1
                 column_count[j] += 1
                 row_best[i] = j
-    pairs = contested_rows = contested_columns = 0
+    pairs, contested = 0, False
     for i in range(rows):
         if row_count[i] == 1 and column_count[row_best[i]] == 1:
             j = row_best[i]
@@ -82,12 +82,10 @@ def match(value: npt.NDArray[np.float64], column_of: npt.NDArray[np.int32], row_
             row_count[i] = column_count[j] = 0
             pairs += 1
         elif row_count[i] > 0:
-            contested_rows += 1
-    if contested_rows == 0:
-        return pairs
-    for j in range(columns):
-        contested_columns += column_count[j] > 0
-    return pairs + _match_contested(value, column_of, row_of, row_count, column_count, contested_rows, contested_columns)
+            contested = True
+    if contested:
+        pairs += _match_contested(value, column_of, row_of, _positive(row_count), _positive(column_count))
+    return pairs
 
 
 @kernel
@@ -95,22 +93,10 @@ def _match_contested(
     value: npt.NDArray[np.float64],
     column_of: npt.NDArray[np.int32],
     row_of: npt.NDArray[np.int32],
-    row_count: npt.NDArray[np.int32],
-    column_count: npt.NDArray[np.int32],
-    n_rows: int,
-    n_columns: int,
+    rows: npt.NDArray[np.int32],
+    columns: npt.NDArray[np.int32],
 ) -> int:
-    rows, columns = np.empty(n_rows, np.int32), np.empty(n_columns, np.int32)
-    n = 0
-    for i in range(row_count.shape[0]):
-        if row_count[i] > 0:
-            rows[n] = i
-            n += 1
-    n = 0
-    for j in range(column_count.shape[0]):
-        if column_count[j] > 0:
-            columns[n] = j
-            n += 1
+    n_rows, n_columns = rows.shape[0], columns.shape[0]
     upright = n_rows <= n_columns
     cost = np.empty((min(n_rows, n_columns), max(n_rows, n_columns)))
     for a in range(n_rows):
@@ -127,3 +113,15 @@ def _match_contested(
             column_of[i], row_of[j] = j, i
             pairs += 1
     return pairs
+
+
+@kernel
+def _positive(counts: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+    """Where ``counts`` are above 0."""
+    where = np.empty(counts.shape[0], np.int32)
+    n = 0
+    for k in range(counts.shape[0]):
+        if counts[k] > 0:
+            where[n] = k
+            n += 1
+    return where[:n]

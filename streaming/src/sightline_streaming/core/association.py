@@ -19,6 +19,9 @@ FREE, USELESS = -1, -2
 # What a possible pair is worth at least, so that it is made where nothing better is.
 LEAST_WORTH = 1e-3
 
+# Unsure detections match a track that missed no more than a frame, however slow the camera.
+LATELY_FRAMES = 2.5
+
 # Boxes beyond are no pixels.
 LARGEST_PX = 1e7
 
@@ -31,35 +34,62 @@ Indices = npt.NDArray[np.int32]
 
 @kernel
 def associate(
-    params: TrackerParams, tracks: Records, n_slots: int, t_us: int, boxes: Boxes, scores: Scores, classes: Classes
+    params: TrackerParams,
+    scene: np.void,
+    tracks: Records,
+    n_slots: int,
+    t_us: int,
+    boxes: Boxes,
+    scores: Scores,
+    classes: Classes,
 ) -> tuple[Indices, Indices]:
     """Detection of each slot (-1: none), and slot of each detection (FREE: may start a track, USELESS: must not)."""
     n = boxes.shape[0]
     detection_of, slot_of = np.full(n_slots, FREE, np.int32), np.full(n, FREE, np.int32)
     unsure = _drop_useless(params, slot_of, boxes, scores)
-    if n == 0 or n_slots == 0:
-        return detection_of, slot_of
+    if n_slots > 0 and n > 0:
+        _match_all(params, scene, tracks, t_us, boxes, scores, classes, unsure > 0, detection_of, slot_of)
+    _drop_duplicates(params, slot_of, boxes, scores, classes)
+    return detection_of, slot_of
+
+
+@kernel
+def _match_all(
+    params: TrackerParams,
+    scene: np.void,
+    tracks: Records,
+    t_us: int,
+    boxes: Boxes,
+    scores: Scores,
+    classes: Classes,
+    any_unsure: bool,
+    detection_of: Indices,
+    slot_of: Indices,
+) -> None:
+    n_slots, n = detection_of.shape[0], slot_of.shape[0]
     predicted, variance = np.empty((n_slots, 4)), np.empty((n_slots, 4))
     for slot in range(n_slots):
         if tracks[slot].live:
             predict(params, tracks[slot], (t_us - tracks[slot].seen_us) * 1e-6, predicted[slot], variance[slot])
     worth = np.zeros((n_slots, n))
-    for stage in range(2 if unsure else 1):
+    unsure_us = max(params.unsure_s * 1e6, LATELY_FRAMES * scene.interval_us)
+    for stage in range(2 if any_unsure else 1):
         if stage == 1:
             worth[:] = 0.0
         possible = 0
         for slot in range(n_slots):
-            unseen_s = (t_us - tracks[slot].seen_us) * 1e-6
-            if not tracks[slot].live or detection_of[slot] >= 0 or (stage == 1 and unseen_s > params.unsure_s):
+            if not tracks[slot].live or detection_of[slot] >= 0 or (stage == 1 and t_us - tracks[slot].seen_us > unsure_us):
                 continue
             for d in range(n):
-                if slot_of[d] == FREE and classes[d] == tracks[slot].class_id and (scores[d] < params.high_score) == (stage == 1):
+                if (
+                    slot_of[d] == FREE
+                    and classes[d] == tracks[slot].class_id
+                    and (scores[d] < params.high_score) == (stage == 1)
+                ):
                     worth[slot, d] = _worth(params, predicted[slot], variance[slot], boxes[d], stage == 1)
                     possible += worth[slot, d] > 0.0
         if possible:
             match(worth, detection_of, slot_of)
-    _drop_duplicates(params, slot_of, boxes, classes)
-    return detection_of, slot_of
 
 
 @kernel
@@ -70,7 +100,7 @@ def _worth(
     box: npt.NDArray[np.float32],
     unsure: bool,
 ) -> float:
-    shared = overlap(p[0], p[1], p[2], p[3], box[0], box[1], box[2], box[3], params.buffer)
+    shared = overlap(p[0], p[1], p[2], p[3], box[0], box[1], box[2], box[3])
     if shared < (params.second_overlap if unsure else params.first_overlap):
         return 0.0
     odd = surprise(p, variance, box)
@@ -95,15 +125,16 @@ def _drop_useless(params: TrackerParams, slot_of: Indices, boxes: Boxes, scores:
 
 
 @kernel
-def _drop_duplicates(params: TrackerParams, slot_of: Indices, boxes: Boxes, classes: Classes) -> None:
-    """Mark free detections that lie on a matched one of their class: the same object seen twice."""
+def _drop_duplicates(params: TrackerParams, slot_of: Indices, boxes: Boxes, scores: Scores, classes: Classes) -> None:
+    """Mark free detections that lie on a matched one, or on a better free one, of their class: the same object seen twice."""
     n = boxes.shape[0]
     for d in range(n):
         if slot_of[d] != FREE:
             continue
         for e in range(n):
-            if slot_of[e] >= 0 and classes[e] == classes[d]:
+            better = scores[e] > scores[d] or (scores[e] == scores[d] and e < d)
+            if classes[e] == classes[d] and (slot_of[e] >= 0 or (slot_of[e] == FREE and better)):
                 a, b = boxes[d], boxes[e]
-                if overlap(a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3], 0.0) > params.duplicate_overlap:
+                if overlap(a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3]) > params.duplicate_overlap:
                     slot_of[d] = USELESS
                     break

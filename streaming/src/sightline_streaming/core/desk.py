@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from sightline_streaming.core.kernel import inner
-from sightline_streaming.core.memory import PATH, TALLIES, TRACKS, WINDOWS, Parts, Records
+from sightline_streaming.core.kernel import Record, Records, inner
+from sightline_streaming.core.memory import PATH, TALLIES, TRACKS, WINDOWS, Parts
 from sightline_streaming.core.paths import forget_places
 from sightline_streaming.core.records import EMISSION, TRACK
 from sightline_streaming.core.rows import at_least
@@ -46,10 +46,10 @@ def with_results(desk: Desk, tracks: Records, n_slots: int, emissions: Records, 
 
 
 @inner
-def unpack(rules: Rules, site: np.void, camera: np.void, old: Parts, at: Places, desk: Desk, ring: Ring) -> Desk:
+def unpack(rules: Rules, site: Record, camera: Record, old: Parts, at: Places, desk: Desk, ring: Ring) -> Desk:
     """Lay out a camera's records, taken from ``old`` from places ``at`` on, which move behind them."""
     tracks = at_least(desk.tracks, 0, camera.n_slots)
-    desk = with_results(desk, tracks, np.int64(camera.n_slots), desk.emissions, np.int64(0))
+    desk = with_results(desk, tracks, int(camera.n_slots), desk.emissions, 0)
     for slot in range(tracks.shape[0]):
         tracks[slot].live = 0
         desk.paths[slot].track_no = 0
@@ -79,7 +79,7 @@ def unpack(rules: Rules, site: np.void, camera: np.void, old: Parts, at: Places,
 
 
 @inner
-def pack(rules: Rules, camera: np.void, new: Parts, desk: Desk, ring: Ring) -> Parts:
+def pack(rules: Rules, camera: Record, new: Parts, desk: Desk, ring: Ring) -> Parts:
     """Put the camera's live tracks and open windows behind what ``new`` has, and empty the ring."""
     used, n_slots = new.used, desk.used[SLOTS]
     new = Parts(

@@ -19,13 +19,23 @@ def room_for(emissions: npt.NDArray[np.void], wanted: int) -> npt.NDArray[np.voi
     if emissions.shape[0] >= wanted:
         return emissions
     larger = np.zeros(max(wanted, 2 * emissions.shape[0]), EMISSION)
-    larger[: emissions.shape[0]] = emissions
+    for i in range(emissions.shape[0]):
+        larger[i] = emissions[i]
     return larger
 
 
 @kernel
 def emit(
-    emission: np.void, track: np.void, slot: int, source: int, t_us: int, x1: float, y1: float, x2: float, y2: float, score: float
+    emission: np.void,
+    track: np.void,
+    slot: int,
+    source: int,
+    t_us: int,
+    x1: float,
+    y1: float,
+    x2: float,
+    y2: float,
+    score: float,
 ) -> None:
     """Fill one record."""
     emission.t_us = t_us
@@ -81,7 +91,7 @@ def emit_beginning(
     emissions: npt.NDArray[np.void], n_emissions: int, track: np.void, slot: int, interval_us: float
 ) -> tuple[npt.NDArray[np.void], int]:
     """Emit all observations but the last of a track that is confirmed now, gaps among them filled."""
-    for k in range(track.n_past - 1):
+    for k in range(np.int64(track.n_past) - 1):
         emissions = room_for(emissions, n_emissions + 1)
         emit_past(emissions[n_emissions], track, slot, BEFORE_CONFIRMATION, k)
         emissions, n_emissions = fill_gap(emissions, n_emissions + 1, track, slot, BEFORE_CONFIRMATION, k, interval_us)
@@ -93,7 +103,7 @@ def emit_refound(
     emissions: npt.NDArray[np.void], n_emissions: int, track: np.void, slot: int, interval_us: float, longest_us: float
 ) -> tuple[npt.NDArray[np.void], int]:
     """Fill the gap before the last observation of a confirmed track, unless it was too long to know what happened."""
-    k = track.n_past - 2
+    k = np.int64(track.n_past) - 2
     if k < 0 or track.past_us[k + 1] - track.past_us[k] > longest_us:
         return emissions, n_emissions
     return fill_gap(emissions, n_emissions, track, slot, INTERPOLATED, k, interval_us)

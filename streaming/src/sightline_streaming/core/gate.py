@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from sightline_contract.batch import parse_batch
 from sightline_contract.errors import ContractError
-from sightline_streaming.core.kernel import kernel
+from sightline_streaming.core.kernel import Record, Records, kernel
 from sightline_streaming.core.wire import Bytes, Messages, join, same_bytes
 
 # No camera gives so many messages or frames in a session: 2**40 frames at 1,000 a second are 35 years.
@@ -39,20 +39,19 @@ def refuse(
     keys: Sequence[bytes | None] | None,
     partitions: npt.NDArray[np.int32],
     offsets: npt.NDArray[np.int64],
-    arrived_us: npt.NDArray[np.int64],
     max_future_us: int,
 ) -> tuple[npt.NDArray[np.int64], list[DeadLetter]]:
     """Places of the messages that get in, and the others as dead letters."""
     given = [] if keys is None else [key or b"" for key in keys]
     key_bytes, key_starts = join(given)
-    faults = _faults(messages.buffer, messages.headers, key_bytes, key_starts, arrived_us, max_future_us)
+    faults = _faults(messages.buffer, messages.headers, key_bytes, key_starts, max_future_us)
     dead_letters = [
         DeadLetter(
             _camera_id(messages, i, keys),
-            _reason(int(faults[i]), messages.headers[i], payloads[i], None if keys is None else keys[i], int(arrived_us[i])),
+            _reason(int(faults[i]), messages.headers[i], payloads[i], None if keys is None else keys[i]),
             int(partitions[i]),
             int(offsets[i]),
-            int(arrived_us[i]),
+            int(messages.headers[i]["arrived_us"]),
             payloads[i],
         )
         for i in np.flatnonzero(faults).tolist()
@@ -63,22 +62,25 @@ def refuse(
 @kernel
 def _faults(
     buffer: Bytes,
-    headers: npt.NDArray[np.void],
+    headers: Records,
     key_bytes: Bytes,
     key_starts: npt.NDArray[np.int64],
-    arrived_us: npt.NDArray[np.int64],
     max_future_us: int,
 ) -> npt.NDArray[np.uint8]:
     faults = np.zeros(headers.shape[0], np.uint8)
     has_keys = key_starts.shape[0] > headers.shape[0]
     for i in range(headers.shape[0]):
         header = headers[i]
-        latest_us = arrived_us[i] + max_future_us
+        latest_us = header.arrived_us + max_future_us
         if not header.readable:
             faults[i] = BREAKS_CONTRACT
-        elif has_keys and key_starts[i + 1] > key_starts[i] and (
-            key_starts[i + 1] - key_starts[i] != header.camera_length
-            or not same_bytes(key_bytes, key_starts[i], buffer, header.camera_at, header.camera_length)
+        elif (
+            has_keys
+            and key_starts[i + 1] > key_starts[i]
+            and (
+                key_starts[i + 1] - key_starts[i] != header.camera_length
+                or not same_bytes(key_bytes, key_starts[i], buffer, header.camera_at, header.camera_length)
+            )
         ):
             faults[i] = OTHER_KEY
         elif not (0 <= header.seq < MAX_COUNT and 0 <= header.first_frame < MAX_COUNT and header.session >= 0):
@@ -90,7 +92,7 @@ def _faults(
     return faults
 
 
-def _reason(fault: int, header: np.void, payload: bytes | None, key: bytes | None, arrived_us: int) -> str:
+def _reason(fault: int, header: Record, payload: bytes | None, key: bytes | None) -> str:
     if payload is None:
         return "message has no payload"
     if fault == BREAKS_CONTRACT:
@@ -100,6 +102,7 @@ def _reason(fault: int, header: np.void, payload: bytes | None, key: bytes | Non
             return str(error)
     if fault == OTHER_KEY:
         return f"key {(key or b'').decode(errors='replace')!r} is not the message's camera_id"
+    arrived_us = int(header["arrived_us"])
     if fault == CLOCK_AHEAD:
         return f"clock ahead by {(int(header['captured_us']) - arrived_us) / 1e6:.0f} s (captured_us against arrival)"
     if fault == SESSION_AHEAD:

@@ -10,11 +10,12 @@ Floats = npt.NDArray[np.float64]
 
 @kernel
 def side_of(line: Floats, x: float, y: float) -> float:
-    """Distance from the endless line through ``line`` (x1, y1, x2, y2), px: negative on the left-hand side, seen on the
-    picture when walking from start to end; positive on the right-hand side. A point on the line counts to the right.
+    """Signed distance, px, from the endless line through ``line`` (x1, y1, x2, y2): negative on its left-hand side.
+
+    That is the left hand of who walks on the picture from start to end. A point on the line counts to the right.
     """
     along_x, along_y = line[2] - line[0], line[3] - line[1]
-    return (along_x * (y - line[1]) - along_y * (x - line[0])) / np.hypot(along_x, along_y)
+    return float((along_x * (y - line[1]) - along_y * (x - line[0])) / np.hypot(along_x, along_y))
 
 
 @kernel

@@ -12,6 +12,9 @@ from sightline_streaming.core.records import PAST, TRACK
 MOST_EVIDENCE = 6.0
 LEAST_DOUBT = 1e-4
 
+# A track lives for so many frames at least: lifetimes in seconds are short for cameras of a frame a second.
+LEAST_FRAMES = 2.5
+
 
 @kernel
 def free_slot(tracks: npt.NDArray[np.void], n_slots: int) -> tuple[npt.NDArray[np.void], int, int]:
@@ -21,7 +24,8 @@ def free_slot(tracks: npt.NDArray[np.void], n_slots: int) -> tuple[npt.NDArray[n
             return tracks, n_slots, slot
     if n_slots == tracks.shape[0]:
         larger = np.zeros(max(8, 2 * n_slots), TRACK)
-        larger[:n_slots] = tracks
+        for slot in range(n_slots):
+            larger[slot] = tracks[slot]
         tracks = larger
     return tracks, n_slots + 1, n_slots
 
@@ -89,7 +93,7 @@ def confirm_if_due(params: TrackerParams, scene: np.void, track: np.void) -> boo
 
 
 @kernel
-def expired(params: TrackerParams, track: np.void, t_us: int) -> bool:
-    """Whether the track went without observation for longer than a track of its kind lives."""
+def expired(params: TrackerParams, scene: np.void, track: np.void, t_us: int) -> bool:
+    """Whether the track went without observation for longer than a track of its kind lives: at any rate a lost frame or two."""
     lifetime_s = params.lost_s if track.confirmed else params.tentative_s
-    return (t_us - track.seen_us) * 1e-6 > lifetime_s
+    return float(t_us - track.seen_us) > max(lifetime_s * 1e6, LEAST_FRAMES * scene.interval_us)

@@ -11,9 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from sightline_contract.camera import MAX_LINES, MAX_ZONES
+from sightline_streaming.core.kernel import Records
 from sightline_streaming.core.records import SCENE, TRACK
-
-Records = npt.NDArray[np.void]
 
 NO_SESSION = -1
 

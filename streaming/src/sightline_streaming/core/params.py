@@ -14,18 +14,16 @@ class TrackerParams(NamedTuple):
     min_score: float = 0.3
     high_score: float = 0.8
     new_score: float = 0.9
-    # Smallest overlap of a track's prediction with a sure and with an unsure detection, and by how much of their size boxes
-    # grow beforehand on each side.
-    first_overlap: float = 0.25
+    # Smallest overlap of a track's prediction with a sure and with an unsure detection.
+    first_overlap: float = 0.15
     second_overlap: float = 0.5
-    buffer: float = 0.2
     # Squared distance to the prediction, in standard deviations summed over the 4 coordinates, that rules a pair out; and
     # what a pair at that limit loses of its overlap when pairs compete.
     surprise_limit: float = 30.0
     surprise_cost: float = 0.5
     # A track is confirmed when the log odds of its scores, each above those of new_score, add up to this.
     confirm_evidence: float = 6.0
-    confirm_hits: float = 2.0
+    confirm_hits: float = 3.0
     # How long a track lives without an observation, unconfirmed and confirmed; unsure ones only match a track seen lately.
     tentative_s: float = 0.3
     lost_s: float = 2.0

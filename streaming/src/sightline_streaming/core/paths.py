@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from sightline_streaming.core.geometry import Floats, cut_at, is_inside, side_of
-from sightline_streaming.core.kernel import inner
+from sightline_streaming.core.kernel import Record, Records, inner
 from sightline_streaming.core.records import ENDED, INTERPOLATED
-from sightline_streaming.core.rows import BOXES, CROSSING, SEGMENT, VISIT, Log, Records, add_row, with_room
+from sightline_streaming.core.rows import BOXES, CROSSING, SEGMENT, VISIT, Log, add_row, with_room
 from sightline_streaming.core.site import Rules
 
 # Phases of a stay.
@@ -26,7 +26,7 @@ OUTSIDE, INSIDE, LEAVING = 0, 1, 2
 
 @inner
 def write_paths(
-    rules: Rules, site: np.void, corners: Floats, camera: np.void, log: Log, emissions: Records, paths: Records
+    rules: Rules, site: Record, corners: Floats, camera: Record, log: Log, emissions: Records, paths: Records
 ) -> Log:
     """Turn a camera's ``emissions`` (all of them, in order of emission) into rows; the slots' ``paths`` move along."""
     order, first = _by_slot(emissions)
@@ -45,7 +45,7 @@ def write_paths(
 
 
 @inner
-def forget_places(path: np.void) -> None:
+def forget_places(path: Record) -> None:
     """Let a track start anew at all lines and zones."""
     path.crossed = 0
     path.side[:] = 0
@@ -75,13 +75,13 @@ def _by_slot(emissions: Records) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.
 @inner
 def _follow(
     rules: Rules,
-    site: np.void,
+    site: Record,
     corners: Floats,
-    camera: np.void,
+    camera: Record,
     log: Log,
     emissions: Records,
     run: npt.NDArray[np.int64],
-    path: np.void,
+    path: Record,
 ) -> None:
     """Follow one track along ``run``, its emissions."""
     # From pixels of the frames to pixels of the camera file's frame, in which lines and zones are given.
@@ -116,7 +116,7 @@ def _follow(
 
 
 @inner
-def _add_track_row(log: Log, kind: int, camera: np.void, emission: np.void) -> int:
+def _add_track_row(log: Log, kind: int, camera: Record, emission: Record) -> int:
     place = add_row(log, kind, camera)
     log.rows[place].track_no = emission.track_no
     log.rows[place].class_id = emission.class_id
@@ -124,7 +124,7 @@ def _add_track_row(log: Log, kind: int, camera: np.void, emission: np.void) -> i
 
 
 @inner
-def _open_segment(camera: np.void, log: Log, emission: np.void, window: int, path: np.void) -> int:
+def _open_segment(camera: Record, log: Log, emission: Record, window: int, path: Record) -> int:
     place = _add_track_row(log, SEGMENT, camera, emission)
     row = log.rows[place]
     row.window = window
@@ -136,7 +136,7 @@ def _open_segment(camera: np.void, log: Log, emission: np.void, window: int, pat
 
 
 @inner
-def _append_box(log: Log, row: np.void, emission: np.void, step_px: float) -> None:
+def _append_box(log: Log, row: Record, emission: Record, step_px: float) -> None:
     box = log.boxes[log.used[BOXES]]
     log.used[BOXES] += 1
     box.box[0] = emission.x1
@@ -154,12 +154,12 @@ def _append_box(log: Log, row: np.void, emission: np.void, step_px: float) -> No
 
 @inner
 def _pass_line(
-    site: np.void,
+    site: Record,
     line: int,
-    camera: np.void,
+    camera: Record,
     log: Log,
-    emission: np.void,
-    path: np.void,
+    emission: Record,
+    path: Record,
     begins: bool,
     margin: float,
     x: float,
@@ -199,13 +199,13 @@ def _pass_line(
 @inner
 def _pass_zone(
     rules: Rules,
-    site: np.void,
+    site: Record,
     corners: Floats,
     zone: int,
-    camera: np.void,
+    camera: Record,
     log: Log,
-    emission: np.void,
-    path: np.void,
+    emission: Record,
+    path: Record,
     x: float,
     y: float,
 ) -> None:
@@ -222,7 +222,7 @@ def _pass_zone(
 
 
 @inner
-def _end_stays(site: np.void, camera: np.void, log: Log, emission: np.void, path: np.void) -> None:
+def _end_stays(site: Record, camera: Record, log: Log, emission: Record, path: Record) -> None:
     """The track ends: so do its stays, at its last box where it was inside."""
     for zone in range(site.n_zones):
         if path.phase[zone] == INSIDE:
@@ -232,7 +232,7 @@ def _end_stays(site: np.void, camera: np.void, log: Log, emission: np.void, path
 
 
 @inner
-def _write_visit(site: np.void, zone: int, camera: np.void, log: Log, emission: np.void, path: np.void) -> None:
+def _write_visit(site: Record, zone: int, camera: Record, log: Log, emission: Record, path: Record) -> None:
     row = log.rows[_add_track_row(log, VISIT, camera, emission)]
     row.place = site.first_zone + zone
     row.start_us = path.entered_us[zone]

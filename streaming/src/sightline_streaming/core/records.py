@@ -25,6 +25,7 @@ TRACK = np.dtype(
         ("class_id", np.uint8),
         ("confirmed", np.uint8),
         ("live", np.uint8),
+        ("spare", np.uint8, (4,)),  # no hidden padding: equal states are equal bytes
     ],
     align=True,
 )
@@ -52,6 +53,7 @@ EMISSION = np.dtype(
         ("slot", np.int32),
         ("class_id", np.uint8),
         ("source", np.uint8),
+        ("spare", np.uint8, (6,)),
     ],
     align=True,
 )

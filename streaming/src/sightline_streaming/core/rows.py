@@ -9,9 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from sightline_streaming.core.kernel import inner
-
-Records = npt.NDArray[np.void]
+from sightline_streaming.core.kernel import Record, Records, inner
 
 SEGMENT, CROSSING, VISIT, COUNT, HEALTH = range(5)
 
@@ -85,9 +83,9 @@ def with_room(log: Log, rows: int, boxes: int) -> Log:
 
 
 @inner
-def add_row(log: Log, kind: int, camera: np.void) -> int:
+def add_row(log: Log, kind: int, camera: Record) -> int:
     """Place of a new row of the camera's session; needs room."""
-    place = log.used[ROWS]
+    place = int(log.used[ROWS])
     log.used[ROWS] = place + 1
     row = log.rows[place]
     row.kind = kind

@@ -16,8 +16,8 @@ from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from sightline_streaming.core.desk import EMISSIONS, HEALTH_ROW, SLOTS, Desk, pack, unpack, with_results
 from sightline_streaming.core.geometry import Floats
-from sightline_streaming.core.kernel import inner, kernel
-from sightline_streaming.core.memory import NO_SESSION, Parts, Records
+from sightline_streaming.core.kernel import Record, Records, inner, kernel
+from sightline_streaming.core.memory import NO_SESSION, Parts
 from sightline_streaming.core.params import TrackerParams
 from sightline_streaming.core.paths import write_paths
 from sightline_streaming.core.records import ENDED
@@ -64,7 +64,7 @@ def run_shard(
         site = sites[camera.site]
         desk = unpack(rules, site, camera, old, at, desk, ring)
         desk.used[HEALTH_ROW] = -1
-        params = TrackerParams(*to_fixed_tuple(site.params, N_PARAMS))
+        params = TrackerParams(*to_fixed_tuple(site.params, N_PARAMS))  # type: ignore[call-arg]  # numba's intrinsic
         for header in headers[m : m + camera.n_messages]:
             what = _ends(camera, header)
             if what != NOTHING:
@@ -77,19 +77,21 @@ def run_shard(
             how = _arrival(camera, header, health)
             if how == IN_ORDER:
                 desk, log = _take(rules, site, params, buffer, header, camera, scene, desk, ring, log)
-                if header.end_of_session:
-                    desk, log = _end(rules, site, corners, camera, scene, desk, ring, log, WINDOWS)
+                what = WINDOWS if header.end_of_session else NOTHING
+                if what != NOTHING:
+                    desk, log = _end(rules, site, corners, camera, scene, desk, ring, log, what)
             elif how != MET_BEFORE:
                 _take_late(rules, site, buffer, header, camera, ring, health, how == LATE)
         m += camera.n_messages
         camera.dropped = camera.n_messages == 0 and camera.arrived_us < forget_before_us
-        desk, log = _end(rules, site, corners, camera, scene, desk, ring, log, WINDOWS if camera.dropped else ROWS)
+        what = WINDOWS if camera.dropped else ROWS
+        desk, log = _end(rules, site, corners, camera, scene, desk, ring, log, what)
         new = pack(rules, camera, new, desk, ring)
     return new, log
 
 
 @inner
-def _ends(camera: np.void, header: np.void) -> int:
+def _ends(camera: Record, header: Record) -> int:
     """What must end before a message can be taken: rows name one model version, tracks know one size of frame."""
     if camera.session == NO_SESSION or header.session < camera.session:
         return NOTHING
@@ -104,7 +106,7 @@ def _ends(camera: np.void, header: np.void) -> int:
 
 @inner
 def _end(
-    rules: Rules, site: np.void, corners: Floats, camera: np.void, scene: Records, desk: Desk, ring: Ring, log: Log, what: int
+    rules: Rules, site: Record, corners: Floats, camera: Record, scene: Records, desk: Desk, ring: Ring, log: Log, what: int
 ) -> tuple[Desk, Log]:
     """Write out what the tracker emitted; end tracks and windows as well if ``what`` says so."""
     if what >= TRACKS:
@@ -122,7 +124,7 @@ def _end(
 
 
 @inner
-def _start_session(rules: Rules, camera: np.void, header: np.void) -> None:
+def _start_session(rules: Rules, camera: Record, header: Record) -> None:
     known = camera.session != NO_SESSION
     camera.session = header.session
     camera.next_seq = 0 if known else header.seq
@@ -136,17 +138,17 @@ def _start_session(rules: Rules, camera: np.void, header: np.void) -> None:
 
 
 @inner
-def _gap_start(camera: np.void, header: np.void) -> int:
+def _gap_start(camera: Record, header: Record) -> int:
     """When the frames missing before a message began to be missing."""
     if camera.last_us > 0:
-        return camera.last_us
+        return int(camera.last_us)
     missing = max(header.first_frame - camera.next_frame, 0)
     interval_us = 1e9 / header.frame_rate_mhz if header.frame_rate_mhz > 0 else USUAL_INTERVAL_US
-    return max(header.captured_us - np.int64(missing * interval_us), np.int64(0))
+    return max(int(header.captured_us) - int(missing * interval_us), 0)
 
 
 @inner
-def _note_message(camera: np.void, header: np.void, desk: Desk, log: Log) -> Log:
+def _note_message(camera: Record, header: Record, desk: Desk, log: Log) -> Log:
     """The log with a health row for the message's session, which takes note of it."""
     place = desk.used[HEALTH_ROW]
     if place < 0 or log.rows[place].session != header.session:
@@ -165,7 +167,7 @@ def _note_message(camera: np.void, header: np.void, desk: Desk, log: Log) -> Log
 
 
 @inner
-def _arrival(camera: np.void, header: np.void, health: np.void) -> int:
+def _arrival(camera: Record, header: Record, health: Record) -> int:
     """How a message comes; it is remembered as met, and counted."""
     ahead = header.seq - camera.next_seq
     if header.session < camera.session:
@@ -194,18 +196,16 @@ def _arrival(camera: np.void, header: np.void, health: np.void) -> int:
 
 @inner
 def _take(
-    rules: Rules, site: np.void, params: TrackerParams, buffer: Bytes, header: np.void, camera: np.void, scene: Records,
+    rules: Rules, site: Record, params: TrackerParams, buffer: Bytes, header: Record, camera: Record, scene: Records,
     desk: Desk, ring: Ring, log: Log,
 ) -> tuple[Desk, Log]:  # fmt: skip
     """Take the next message of the running session."""
     camera.width = header.width
     camera.height = header.height
     camera.model = header.model
-    missing, skipped = max(header.first_frame - camera.next_frame, 0), np.int64(header.frames_skipped)
+    missing, skipped = max(header.first_frame - camera.next_frame, 0), int(header.frames_skipped)
     if missing > 0:
-        log = expect_missing(
-            rules, site, ring, camera, log, missing, _gap_start(camera, header), header.captured_us
-        )
+        log = expect_missing(rules, site, ring, camera, log, missing, _gap_start(camera, header), header.captured_us)
     camera.next_frame = header.first_frame + header.frames + skipped
     boxes, scores = np.empty((header.detections, 4), np.float32), np.empty(header.detections, np.float32)
     classes = np.empty(header.detections, np.uint8)
@@ -243,7 +243,7 @@ def _take(
 
 @inner
 def _take_late(
-    rules: Rules, site: np.void, buffer: Bytes, header: np.void, camera: np.void, ring: Ring, health: np.void, expected: bool
+    rules: Rules, site: Record, buffer: Bytes, header: Record, camera: Record, ring: Ring, health: Record, expected: bool
 ) -> None:
     """Count a late message. ``expected`` says whether its frames were counted as expected when it was missed."""
     first = 0
@@ -261,7 +261,7 @@ def _take_late(
 
 @inner
 def _count_frame(
-    site: np.void, buffer: Bytes, header: np.void, first: int, n: int, ring: Ring, place: int, in_time: bool, expects: bool
+    site: Record, buffer: Bytes, header: Record, first: int, n: int, ring: Ring, place: int, in_time: bool, expects: bool
 ) -> None:
     """Count a frame and its ``n`` detections from ``first`` on into the window at ``place``; into none if that is -1."""
     if place < 0:
@@ -278,7 +278,7 @@ def _count_frame(
 
 @inner
 def _read_frame(
-    site: np.void, buffer: Bytes, header: np.void, first: int, n: int, boxes: npt.NDArray[np.float32],
+    site: Record, buffer: Bytes, header: Record, first: int, n: int, boxes: npt.NDArray[np.float32],
     scores: npt.NDArray[np.float32], classes: npt.NDArray[np.uint8],
 ) -> int:  # fmt: skip
     """Read a frame's detections of the classes that count, whatever their score, as the tracker takes them: how many."""
@@ -302,7 +302,7 @@ def _read_frame(
 
 
 @inner
-def _count_objects(rules: Rules, camera: np.void, ring: Ring, emissions: Records, paths: Records) -> None:
+def _count_objects(rules: Rules, camera: Record, ring: Ring, emissions: Records, paths: Records) -> None:
     """Count each track once in every window that it has a box in, and as new in the first of them that is open."""
     for k in range(emissions.shape[0]):
         emission = emissions[k]

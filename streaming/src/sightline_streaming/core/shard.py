@@ -12,10 +12,10 @@ import numpy.typing as npt
 
 from sightline_streaming.core.desk import empty_desk
 from sightline_streaming.core.gate import DeadLetter, refuse
-from sightline_streaming.core.memory import CAMERA, NO_SESSION, Memory, Parts, Records, empty_memory, empty_parts
+from sightline_streaming.core.memory import CAMERA, NO_SESSION, WINDOWS, Memory, Parts, empty_memory, empty_parts
 from sightline_streaming.core.records import SCENE
 from sightline_streaming.core.rows import Log, empty_log
-from sightline_streaming.core.sessions import Work, run_shard
+from sightline_streaming.core.sessions import run_shard
 from sightline_streaming.core.site import Rules, ShardConfig
 from sightline_streaming.core.state import restore, snapshot
 from sightline_streaming.core.windows import empty_ring
@@ -53,52 +53,44 @@ def process_shard(
     window_us = config.rules.window_us
     memory = empty_memory() if state is None else restore(state, window_us)
     messages = decode(payloads)
-    arrived_us = np.ascontiguousarray(arrived_us, np.int64)
-    good, dead_letters = refuse(messages, payloads, keys, partitions, offsets, arrived_us, config.max_future_us)
-    memory, camera_of, model_of = _meet(memory, messages, good)
-    order = good[np.lexsort((partitions[good], offsets[good], messages.headers["seq"][good], messages.headers["session"][good], camera_of))]
-    work = Work(
-        messages.buffer,
-        messages.headers,
-        arrived_us,
-        model_of,
-        order,
-        np.searchsorted(np.sort(camera_of), np.arange(len(memory.names) + 1)).astype(np.int64),
-        np.array([config.site_of.get(name, 0) for name in memory.names], np.int64),
-        int(arrived_us[good].max(initial=0)) - config.forget_after_us,
-    )
+    messages.headers["arrived_us"] = arrived_us
+    good, dead_letters = refuse(messages, payloads, keys, partitions, offsets, config.max_future_us)
+    memory, camera_of = _meet(config, memory, messages, good)
+    headers = messages.headers[good]
+    order = np.lexsort((partitions[good], offsets[good], headers["seq"], headers["session"], camera_of))
+    memory.cameras["n_messages"] = np.bincount(camera_of, minlength=len(memory.names))
+    newest_us = int(headers["arrived_us"].max(initial=0))
     rules = _long_enough(config.rules, memory)
     parts, log = run_shard(
-        rules, config.sites, work, memory.cameras, memory.scenes, memory.parts, empty_parts(), empty_desk(),
-        empty_ring(rules), empty_log(),
+        rules, config.sites, config.corners, messages.buffer, headers[order], memory.cameras, memory.scenes,
+        memory.parts, empty_parts(), empty_desk(), empty_ring(rules), empty_log(), newest_us - config.forget_after_us,
     )  # fmt: skip
     facts = Facts(config, memory.names, memory.models, log, dead_letters)
     return snapshot(_without_forgotten(memory, parts), window_us), facts
 
 
-def _meet(memory: Memory, messages: Messages, good: Ints) -> tuple[Memory, Ints, npt.NDArray[np.int32]]:
-    """The memory with all cameras and models of the messages in it; camera of each good message, model of every message."""
-    headers = messages.headers
+def _meet(config: ShardConfig, memory: Memory, messages: Messages, good: Ints) -> tuple[Memory, Ints]:
+    """The memory with all cameras and models of the messages in it, and the camera of each good message.
+
+    Notes each message's model, and each camera's configuration.
+    """
     camera_names, camera_of = _distinct(messages, good, "camera")
-    model_names, model_of_good = _distinct(messages, good, "model")
-    known = dict.fromkeys(memory.names)
-    new = [name for name in camera_names if name not in known]
-    names = sorted(memory.names + new)
-    place = {name: k for k, name in enumerate(names)}
+    model_names, model_of = _distinct(messages, good, "model")
     models = memory.models + sorted(set(model_names) - set(memory.models))
     model_place = {name: k for k, name in enumerate(models)}
-    model_of = np.zeros(len(headers), np.int32)
-    model_of[good] = np.array([model_place[name] for name in model_names], np.int32)[model_of_good]
-    camera_place = np.array([place[name] for name in camera_names], np.int64)
-    if new:
-        old_places = np.array([place[name] for name in memory.names], np.int64)
+    messages.headers["model"][good] = np.array([model_place[name] for name in model_names], np.int32)[model_of]
+    names = sorted(set(memory.names).union(camera_names))
+    place = {name: k for k, name in enumerate(names)}
+    cameras, scenes = memory.cameras, memory.scenes
+    if len(names) > len(memory.names):
+        known = np.array([place[name] for name in memory.names], np.int64)
         cameras, scenes = np.zeros(len(names), CAMERA), np.zeros(len(names), SCENE)
         cameras["session"] = NO_SESSION
-        cameras[old_places], scenes[old_places] = memory.cameras, memory.scenes
-        memory = Memory(names, models, cameras, scenes, memory.parts)
-    else:
-        memory = Memory(names, models, memory.cameras, memory.scenes, memory.parts)
-    return memory, camera_place[camera_of], model_of
+        cameras[known], scenes[known] = memory.cameras, memory.scenes
+    cameras["index"] = np.arange(len(names))
+    cameras["site"] = [config.site_of.get(name, 0) for name in names]
+    places = np.array([place[name] for name in camera_names], np.int64)
+    return Memory(names, models, cameras, scenes, memory.parts), places[camera_of]
 
 
 def _distinct(messages: Messages, good: Ints, text: str) -> tuple[list[bytes], npt.NDArray[np.int32]]:
@@ -111,7 +103,7 @@ def _distinct(messages: Messages, good: Ints, text: str) -> tuple[list[bytes], n
 
 def _long_enough(rules: Rules, memory: Memory) -> Rules:
     """Rules whose ring holds all windows in memory, which an earlier configuration may have kept open for longer."""
-    windows = memory.parts.windows[: memory.parts.used[1]]
+    windows = memory.parts.windows[: memory.parts.used[WINDOWS]]
     owner_before = np.repeat(memory.cameras["closed_before"], memory.cameras["n_windows"])
     span = int((windows["number"] - owner_before).max(initial=0)) + 1
     return rules._replace(open_windows=max(rules.open_windows, span))
@@ -123,5 +115,6 @@ def _without_forgotten(memory: Memory, parts: Parts) -> Memory:
     cameras, scenes = memory.cameras[kept], memory.scenes[kept]
     used, places = np.unique(cameras["model"], return_inverse=True)
     cameras["model"] = places
-    cameras["index"] = 0
+    for name in ("index", "site", "n_messages"):
+        cameras[name] = 0
     return Memory([memory.names[k] for k in kept], [memory.models[k] for k in used], cameras, scenes, parts)

@@ -1,6 +1,6 @@
 """What the shard kernel must know of the cameras' configuration, as flat arrays that pickle small and need no preparation.
 
-Record 0 of every camera-wise array stands for cameras without a configuration: all classes count, no lines, no zones.
+A camera without a configuration counts all classes and has no lines and no zones.
 """
 
 import zlib
@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
-from sightline_contract.camera import CameraConfig, Scene
-from sightline_contract.errors import ConfigError
 
+from sightline_contract.camera import MAX_LINES, MAX_ZONES, CameraConfig, Scene
+from sightline_contract.errors import ConfigError
 from sightline_streaming.core.geometry import Floats
+from sightline_streaming.core.kernel import Records
 from sightline_streaming.core.params import FIXED_CAMERA, MOVING_CAMERA, TrackerParams, for_detector
 
 # Lateness is bounded by this many windows, which bounds what a shard keeps of a camera.
@@ -23,27 +23,20 @@ SITE = np.dtype(
     [
         ("width", np.float64),  # px of the camera file's frame, in which lines and zones are given
         ("height", np.float64),
-        ("first_line", np.int32),
+        ("params", np.float64, (len(TrackerParams._fields),)),
+        ("lines", np.float64, (MAX_LINES, 4)),  # x1 y1 x2 y2
+        ("first_corner", np.int64, (MAX_ZONES + 1,)),  # of each zone, and the end of the last
+        ("first_line", np.int32),  # among the lines of all cameras
         ("n_lines", np.int32),
-        ("first_zone", np.int32),
+        ("first_zone", np.int32),  # among the zones of all cameras
         ("n_zones", np.int32),
         ("places", np.uint32),  # digest of lines and zones: what is remembered of tracks at them holds while it is the same
         ("min_score", np.uint8),  # as on the wire
+        ("lists_classes", np.uint8),  # whether each class that counts has a row in every counting window
+        ("counted", np.uint8, (256,)),  # whether a class counts
     ],
     align=True,
 )
-
-
-class Sites(NamedTuple):
-    """Configuration of S - 1 cameras (and of all others, first), with L lines and Z zones of P corners in all."""
-
-    sites: npt.NDArray[np.void]  # (S,) SITE
-    params: Floats  # (S, fields of TrackerParams)
-    counted: npt.NDArray[np.bool_]  # (S, 256) whether a class counts
-    configured: npt.NDArray[np.bool_]  # (S, 256) whether a class has a row in every counting window
-    lines: Floats  # (L, 4) x1 y1 x2 y2
-    first_corner: npt.NDArray[np.int64]  # (Z + 1,)
-    corners: Floats  # (P, 2)
 
 
 class Rules(NamedTuple):
@@ -60,7 +53,8 @@ class Rules(NamedTuple):
 class ShardConfig:
     """Configuration of ``process_shard``, made by ``shard_config``."""
 
-    sites: Sites
+    sites: Records  # SITE: of cameras without a configuration, then of each with one
+    corners: Floats  # (P, 2) of all zones
     rules: Rules
     site_of: dict[bytes, int]
     line_names: tuple[str, ...]
@@ -100,6 +94,7 @@ def shard_config(
     lines = [line for camera in cameras for line in camera.lines]
     return ShardConfig(
         sites=_sites(cameras, min_score),
+        corners=_corners(cameras),
         rules=Rules(window_us, lateness_us, lateness_us // window_us + 3, crossing_margin, round(visit_gap_s * 1e6)),
         site_of={camera.camera_id.encode(): k for k, camera in enumerate(cameras, start=1)},
         line_names=tuple(line.name for line in lines),
@@ -117,36 +112,36 @@ def tracker_params(scene: Scene, min_score: float) -> TrackerParams:
     return for_detector(base, min(max(min_score, 0.01), 0.99))
 
 
-def _sites(cameras: tuple[CameraConfig, ...], min_score: float) -> Sites:
-    n = len(cameras) + 1
-    sites = np.zeros(n, SITE)
-    params = np.empty((n, len(TrackerParams._fields)))
-    counted, configured = np.zeros((n, 256), np.bool_), np.zeros((n, 256), np.bool_)
+def _sites(cameras: tuple[CameraConfig, ...], min_score: float) -> Records:
+    sites = np.zeros(len(cameras) + 1, SITE)
     sites[0]["width"] = sites[0]["height"] = 1.0
     sites[0]["min_score"] = _on_the_wire(min_score)
-    params[0] = tracker_params(Scene.FIXED, min_score)
-    counted[0] = True
-    n_lines = n_zones = 0
-    for k, camera in enumerate(cameras, start=1):
-        places = zlib.crc32(repr((camera.frame_size, camera.lines, camera.zones)).encode())
-        sites[k] = (
-            *camera.frame_size, n_lines, len(camera.lines), n_zones, len(camera.zones), places, _on_the_wire(camera.min_score),
-        )  # fmt: skip
-        params[k] = tracker_params(camera.scene, camera.min_score)
-        counted[k, list(camera.class_ids)] = configured[k, list(camera.class_ids)] = True
+    sites[0]["params"] = tracker_params(Scene.FIXED, min_score)
+    sites[0]["counted"] = 1
+    n_lines = n_zones = n_corners = 0
+    for site, camera in zip(sites[1:], cameras, strict=True):
+        site["width"], site["height"] = camera.frame_size
+        site["params"] = tracker_params(camera.scene, camera.min_score)
+        site["first_line"], site["n_lines"] = n_lines, len(camera.lines)
+        site["first_zone"], site["n_zones"] = n_zones, len(camera.zones)
+        site["places"] = zlib.crc32(repr((camera.frame_size, camera.lines, camera.zones)).encode())
+        site["min_score"] = _on_the_wire(camera.min_score)
+        site["lists_classes"] = 1
+        site["counted"][list(camera.class_ids)] = 1
+        for k, line in enumerate(camera.lines):
+            site["lines"][k] = (*line.start, *line.end)
+        site["first_corner"] = n_corners
+        for k, zone in enumerate(camera.zones, start=1):
+            n_corners += len(zone.polygon)
+            site["first_corner"][k:] = n_corners
         n_lines += len(camera.lines)
         n_zones += len(camera.zones)
-    lines = [(*line.start, *line.end) for camera in cameras for line in camera.lines]
-    polygons = [zone.polygon for camera in cameras for zone in camera.zones]
-    return Sites(
-        sites,
-        params,
-        counted,
-        configured,
-        np.array(lines, np.float64).reshape(-1, 4),
-        np.cumsum([0, *map(len, polygons)], dtype=np.int64),
-        np.array([corner for polygon in polygons for corner in polygon], np.float64).reshape(-1, 2),
-    )
+    return sites
+
+
+def _corners(cameras: tuple[CameraConfig, ...]) -> Floats:
+    corners = [corner for camera in cameras for zone in camera.zones for corner in zone.polygon]
+    return np.array(corners, np.float64).reshape(-1, 2)
 
 
 def _on_the_wire(score: float) -> int:

@@ -12,8 +12,10 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+from sightline_contract.camera import MAX_LINES, MAX_ZONES
 from sightline_contract.errors import StateError
-from sightline_streaming.core.memory import CAMERA, PASSAGE, PATH, STAY, TALLY, WINDOW, Memory, Parts
+from sightline_streaming.core.kernel import Records
+from sightline_streaming.core.memory import CAMERA, PATH, TALLY, WINDOW, Memory, Parts
 from sightline_streaming.core.records import SCENE, TRACK
 
 MAGIC = b"SLST"
@@ -25,7 +27,13 @@ UPGRADES: dict[int, Callable[[bytes], bytes]] = {}
 _HEAD = struct.Struct("<4sHxxI")
 _BODY = struct.Struct("<Iq")
 _COUNT = struct.Struct("<Q")
-_SECTIONS = (CAMERA, SCENE, TRACK, np.dtype(np.int32), PATH, PASSAGE, STAY, WINDOW, TALLY)
+
+# A path's fields at lines and zones are kept for as many as its camera has, all others as they are.
+_AT_LINE = {name: PATH[name].base for name in ("side", "towards", "cut_us", "cut_x", "cut_y")}
+_AT_ZONE = {name: PATH[name].base for name in ("phase", "entered_us", "left_us")}
+_ALONE = [name for name in PATH.names or () if name not in _AT_LINE and name not in _AT_ZONE]
+_TRACK_PATH = np.dtype([(name, PATH[name]) for name in _ALONE])
+_SECTIONS = (CAMERA, SCENE, TRACK, _TRACK_PATH, *_AT_LINE.values(), *_AT_ZONE.values(), WINDOW, TALLY)
 _LAYOUT = zlib.crc32(repr([(kind.descr, kind.itemsize) for kind in _SECTIONS]).encode())
 _REMEDY = "restore it from a copy, or start the query on a new checkpoint"
 
@@ -33,15 +41,16 @@ _REMEDY = "restore it from a copy, or start the query on a new checkpoint"
 def snapshot(memory: Memory, window_us: int) -> bytes:
     """``memory`` as bytes; the same memory gives the same bytes."""
     parts = memory.parts
-    tracks, windows, tallies, passages, stays = (int(n) for n in parts.used)
+    tracks, windows, tallies = (int(n) for n in parts.used)
+    paths = parts.paths[:tracks]
+    at_lines, at_zones = _own_places(memory.cameras)
     arrays = (
         memory.cameras,
         memory.scenes,
         parts.tracks[:tracks],
-        parts.slots[:tracks],
-        parts.paths[:tracks],
-        parts.passages[:passages],
-        parts.stays[:stays],
+        paths[_ALONE].astype(_TRACK_PATH),
+        *(paths[name][at_lines] for name in _AT_LINE),
+        *(paths[name][at_zones] for name in _AT_ZONE),
         parts.windows[:windows],
         parts.tallies[:tallies],
     )
@@ -64,10 +73,29 @@ def restore(value: bytes, window_us: int) -> Memory:
             f"{window_us / 1e6:g} s: set window_s back, or start the query on a new checkpoint"
         )
     names, models = reader.texts(), reader.texts()
-    cameras, scenes, tracks, slots, paths, passages, stays, windows, tallies = (reader.array(kind) for kind in _SECTIONS)
-    used = np.array([len(tracks), len(windows), len(tallies), len(passages), len(stays)], np.int64)
-    _check_counts(names, cameras, scenes, slots, paths, used)
-    return Memory(names, models, cameras, scenes, Parts(used, tracks, slots, paths, passages, stays, windows, tallies))
+    cameras, scenes, tracks, alone = (reader.array(kind) for kind in (CAMERA, SCENE, TRACK, _TRACK_PATH))
+    paths = np.zeros(len(tracks), PATH)
+    if cameras["n_tracks"].sum() != len(tracks) or len(alone) != len(tracks):
+        raise StateError(f"shard state contradicts itself (its counts differ): {_REMEDY}")
+    for name in _ALONE:
+        paths[name] = alone[name]
+    at_lines, at_zones = _own_places(cameras)
+    for fields, own in ((_AT_LINE, at_lines), (_AT_ZONE, at_zones)):
+        for name, kind in fields.items():
+            values = reader.array(kind)
+            if len(values) != own.sum():
+                raise StateError(f"shard state contradicts itself (its counts differ): {_REMEDY}")
+            paths[name][own] = values
+    windows, tallies = reader.array(WINDOW), reader.array(TALLY)
+    used = np.array([len(tracks), len(windows), len(tallies)], np.int64)
+    return Memory(names, models, cameras, scenes, Parts(used, tracks, paths, windows, tallies))
+
+
+def _own_places(cameras: Records) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Of each track, which lines and which zones its camera has: (T, MAX_LINES) and (T, MAX_ZONES)."""
+    lines = np.repeat(cameras["n_lines"], cameras["n_tracks"])
+    zones = np.repeat(cameras["n_zones"], cameras["n_tracks"])
+    return np.arange(MAX_LINES) < lines[:, None], np.arange(MAX_ZONES) < zones[:, None]
 
 
 def _body(value: bytes) -> bytes:
@@ -86,26 +114,6 @@ def _body(value: bytes) -> bytes:
     return body
 
 
-def _check_counts(
-    names: list[bytes],
-    cameras: npt.NDArray[np.void],
-    scenes: npt.NDArray[np.void],
-    slots: npt.NDArray[np.int32],
-    paths: npt.NDArray[np.void],
-    used: npt.NDArray[np.int64],
-) -> None:
-    per_track = cameras["n_tracks"].astype(np.int64)
-    expected = [
-        per_track.sum(),
-        cameras["n_windows"].sum(),
-        cameras["n_tallies"].sum(),
-        (per_track * cameras["n_lines"]).sum(),
-        (per_track * cameras["n_zones"]).sum(),
-    ]
-    if expected != used.tolist() or not len(names) == len(cameras) == len(scenes) or not used[0] == len(slots) == len(paths):
-        raise StateError(f"shard state contradicts itself (its counts differ): {_REMEDY}")
-
-
 def _texts(texts: list[bytes]) -> bytes:
     lengths = np.array([len(text) for text in texts], np.uint32)
     return _COUNT.pack(len(texts)) + lengths.tobytes() + b"".join(texts)
@@ -121,7 +129,7 @@ class _Reader:
     def take(self, form: struct.Struct) -> tuple[int, ...]:
         return form.unpack(self._bytes(form.size))
 
-    def array(self, kind: np.dtype[np.generic]) -> npt.NDArray[np.void]:
+    def array(self, kind: np.dtype[np.generic]) -> Records:
         (count,) = self.take(_COUNT)
         # A copy, so that kernels always see writable memory: another kind of array would compile them again.
         return np.frombuffer(bytearray(self._bytes(count * kind.itemsize)), kind)

@@ -45,9 +45,9 @@ def step(
     while n_slots > 0 and not tracks[n_slots - 1].live:
         n_slots -= 1
     for slot in range(n_slots):
-        if tracks[slot].live and expired(params, tracks[slot], t_us):
+        if tracks[slot].live and expired(params, scene[0], tracks[slot], t_us):
             emissions, n_emissions = _end(tracks[slot], slot, emissions, n_emissions)
-    detection_of, slot_of = associate(params, tracks, n_slots, t_us, boxes, scores, classes)
+    detection_of, slot_of = associate(params, scene[0], tracks, n_slots, t_us, boxes, scores, classes)
     for slot in range(n_slots):
         if detection_of[slot] >= 0:
             d = detection_of[slot]
@@ -112,7 +112,7 @@ def _observe(
         return _confirm(params, scene, track, slot, emissions, n_emissions)
     emissions, n_emissions = emit_refound(emissions, n_emissions, track, slot, scene.interval_us, params.fill_s * 1e6)
     emissions = room_for(emissions, n_emissions + 1)
-    emit_past(emissions[n_emissions], track, slot, OBSERVED, track.n_past - 1)
+    emit_past(emissions[n_emissions], track, slot, OBSERVED, np.int64(track.n_past) - 1)
     return emissions, n_emissions + 1
 
 
@@ -124,7 +124,7 @@ def _confirm(
         return emissions, n_emissions
     emissions, n_emissions = emit_beginning(emissions, n_emissions, track, slot, scene.interval_us)
     emissions = room_for(emissions, n_emissions + 1)
-    emit_past(emissions[n_emissions], track, slot, OBSERVED, track.n_past - 1)
+    emit_past(emissions[n_emissions], track, slot, OBSERVED, np.int64(track.n_past) - 1)
     return emissions, n_emissions + 1
 
 
@@ -134,5 +134,5 @@ def _end(track: np.void, slot: int, emissions: Records, n_emissions: int) -> tup
     if not track.confirmed:
         return emissions, n_emissions
     emissions = room_for(emissions, n_emissions + 1)
-    emit_past(emissions[n_emissions], track, slot, ENDED, track.n_past - 1)
+    emit_past(emissions[n_emissions], track, slot, ENDED, np.int64(track.n_past) - 1)
     return emissions, n_emissions + 1

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from sightline_streaming.core.kernel import inner
-from sightline_streaming.core.memory import WINDOW, Records
+from sightline_streaming.core.kernel import Record, Records, inner
+from sightline_streaming.core.memory import WINDOW
 from sightline_streaming.core.rows import COUNT, Log, add_row, with_room
 from sightline_streaming.core.site import Rules
 
@@ -37,7 +37,7 @@ def empty_ring(rules: Rules) -> Ring:
 
 
 @inner
-def open_window(rules: Rules, ring: Ring, camera: np.void, t_us: int) -> int:
+def open_window(rules: Rules, ring: Ring, camera: Record, t_us: int) -> int:
     """Place of the window of ``t_us``, or -1 where it is closed or further ahead than the ring reaches."""
     number = t_us // rules.window_us
     if number < camera.closed_before or number >= camera.closed_before + rules.open_windows:
@@ -49,7 +49,7 @@ def open_window(rules: Rules, ring: Ring, camera: np.void, t_us: int) -> int:
 
 
 @inner
-def advance(rules: Rules, site: np.void, ring: Ring, camera: np.void, log: Log, t_us: int) -> Log:
+def advance(rules: Rules, site: Record, ring: Ring, camera: Record, log: Log, t_us: int) -> Log:
     """Move the camera's event time to ``t_us``: close the windows that its watermark has passed."""
     number = (t_us - rules.lateness_us) // rules.window_us
     if number <= camera.closed_before:
@@ -58,7 +58,7 @@ def advance(rules: Rules, site: np.void, ring: Ring, camera: np.void, log: Log, 
 
 
 @inner
-def close_before(rules: Rules, site: np.void, ring: Ring, camera: np.void, log: Log, number: int) -> Log:
+def close_before(rules: Rules, site: Record, ring: Ring, camera: Record, log: Log, number: int) -> Log:
     """Write and empty all windows before ``number``, in order of time."""
     for n in range(camera.closed_before, min(number, camera.closed_before + rules.open_windows)):
         place = n % rules.open_windows
@@ -71,7 +71,7 @@ def close_before(rules: Rules, site: np.void, ring: Ring, camera: np.void, log: 
 
 
 @inner
-def empty_window(window: np.void, tallies: npt.NDArray[np.int64]) -> None:
+def empty_window(window: Record, tallies: npt.NDArray[np.int64]) -> None:
     """Make a place of the ring free for another window."""
     window.open = 0
     window.received = 0
@@ -81,7 +81,7 @@ def empty_window(window: np.void, tallies: npt.NDArray[np.int64]) -> None:
 
 
 @inner
-def _write(site: np.void, window: np.void, tallies: npt.NDArray[np.int64], camera: np.void, log: Log) -> None:
+def _write(site: Record, window: Record, tallies: npt.NDArray[np.int64], camera: Record, log: Log) -> None:
     """One row per configured class and per class seen; one row without a class where there would be none."""
     written = 0
     for k in range(257):
@@ -106,7 +106,7 @@ def _write(site: np.void, window: np.void, tallies: npt.NDArray[np.int64], camer
 
 @inner
 def expect_missing(
-    rules: Rules, site: np.void, ring: Ring, camera: np.void, log: Log, frames: int, from_us: int, to_us: int
+    rules: Rules, site: Record, ring: Ring, camera: Record, log: Log, frames: int, from_us: int, to_us: int
 ) -> Log:
     """Count ``frames`` that were not received as expected, spread evenly over the open interval ``from_us`` to ``to_us``.
 

@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from sightline_contract.ids import SCHEMA_VERSION
 
-from sightline_streaming.core.kernel import kernel
+from sightline_contract.ids import SCHEMA_VERSION
+from sightline_streaming.core.kernel import Record, Records, kernel
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -23,6 +23,7 @@ HEADER = np.dtype(
         ("seq", np.int64),
         ("captured_us", np.int64),
         ("first_frame", np.int64),
+        ("arrived_us", np.int64),  # set after reading
         ("camera_at", np.int64),
         ("model_at", np.int64),
         ("offsets_at", np.int64),
@@ -38,6 +39,7 @@ HEADER = np.dtype(
         ("height", np.uint32),
         ("frame_rate_mhz", np.uint32),
         ("frames_skipped", np.uint32),
+        ("model", np.int32),  # number of its model version, set after reading
         ("end_of_session", np.uint8),
         ("readable", np.uint8),
     ],
@@ -63,7 +65,7 @@ class Messages(NamedTuple):
 
     buffer: Bytes
     starts: npt.NDArray[np.int64]
-    headers: npt.NDArray[np.void]
+    headers: Records
 
 
 def decode(payloads: Sequence[bytes | None]) -> Messages:
@@ -85,11 +87,11 @@ def join(parts: Sequence[bytes]) -> tuple[Bytes, npt.NDArray[np.int64]]:
 @kernel
 def u16_at(buffer: Bytes, at: int) -> int:
     """The little-endian uint16 at ``at``."""
-    return np.int64(buffer[at]) | (np.int64(buffer[at + 1]) << 8)
+    return int(buffer[at]) | (int(buffer[at + 1]) << 8)
 
 
 @kernel
-def _read_all(buffer: Bytes, starts: npt.NDArray[np.int64], headers: npt.NDArray[np.void]) -> None:
+def _read_all(buffer: Bytes, starts: npt.NDArray[np.int64], headers: Records) -> None:
     number = np.zeros(_LAST_FIELD + 1, np.int64)
     place = np.zeros(_LAST_FIELD + 1, np.int64)
     length = np.zeros(_LAST_FIELD + 1, np.int64)
@@ -134,9 +136,7 @@ def _walk(
 
 
 @kernel
-def _fill(
-    header: np.void, number: npt.NDArray[np.int64], place: npt.NDArray[np.int64], length: npt.NDArray[np.int64]
-) -> None:
+def _fill(header: Record, number: npt.NDArray[np.int64], place: npt.NDArray[np.int64], length: npt.NDArray[np.int64]) -> None:
     header.session = number[_SESSION]
     header.seq = number[_SEQ]
     header.captured_us = number[_CAPTURED_US]
@@ -160,7 +160,7 @@ def _fill(
 
 
 @kernel
-def _keeps_contract(buffer: Bytes, header: np.void, schema_version: int, length: npt.NDArray[np.int64]) -> bool:
+def _keeps_contract(buffer: Bytes, header: Record, schema_version: int, length: npt.NDArray[np.int64]) -> bool:
     """The checks of ``parse_batch`` beyond protobuf's own."""
     schema_version &= 0xFFFFFFFF
     if schema_version < 1 or schema_version > SCHEMA_VERSION or header.camera_length == 0 or header.captured_us <= 0:
@@ -176,7 +176,7 @@ def _keeps_contract(buffer: Bytes, header: np.void, schema_version: int, length:
             return False
         before = offset_ms
         detections += u16_at(buffer, header.counts_at + 2 * i)
-    return length[_BOXES] == 8 * detections and length[_SCORES] == detections and length[_CLASSES] == detections
+    return bool(length[_BOXES] == 8 * detections and length[_SCORES] == detections and length[_CLASSES] == detections)
 
 
 @kernel
@@ -189,8 +189,8 @@ def _varint(buffer: Bytes, at: int, end: int) -> tuple[int, int]:
         byte = buffer[at + i]
         value |= np.uint64(byte & 0x7F) << np.uint64(7 * i)
         if byte < 0x80:
-            return np.int64(value), at + i + 1
-    return np.int64(0), -1
+            return int(np.int64(value)), at + i + 1
+    return 0, -1
 
 
 @kernel
@@ -276,7 +276,7 @@ def _is_utf8(buffer: Bytes, at: int, end: int) -> bool:
 @kernel
 def same_bytes(a: Bytes, a_at: int, b: Bytes, b_at: int, length: int) -> bool:
     """Whether two stretches of ``length`` bytes are equal."""
-    for i in range(length):
+    for i in range(length):  # noqa: SIM110  numba knows no all() of a generator
         if a[a_at + i] != b[b_at + i]:
             return False
     return True
