@@ -46,8 +46,9 @@ def test_a_rule_without_hours_holds_all_day() -> None:
 @pytest.mark.kafka
 def test_an_event_in_a_zone_becomes_an_alert_within_milliseconds(site: "Site", make_event: Callable[..., bytes]) -> None:
     application = site.application("alerts")
-    application.start()
+    application.open()
     try:
+        application.start()
         application.await_ready()
         site.send(EVENTS, b'{"not": "an event"', b"\xff\xfe", make_event(site.camera, "first"))
         first = alert_of(site.messages(ALERTS, about(site.camera))[0])
@@ -80,8 +81,9 @@ def test_hours_that_run_over_midnight_are_kept(site: "Site", make_event: Callabl
     midnight_us = 1_760_054_400_000_000  # 2025-10-10 00:00 UTC
     hour_us = 3_600_000_000
     application = site.application("alerts")
-    application.start()
+    application.open()
     try:
+        application.start()
         times = {"21h": -3, "23h": -1, "05h": 5, "06h": 6, "23h again": 23}
         site.send(
             EVENTS, *(make_event(site.camera, name, captured_us=midnight_us + at * hour_us) for name, at in times.items())

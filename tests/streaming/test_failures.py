@@ -6,8 +6,8 @@ from sightline_contract.errors import BrokerError, SightlineError, StageError, S
 from sightline_streaming.failures import explain_failure, root_cause
 
 AROUND = (
-    "[STREAM_FAILED] Query [id = 1-2, runId = 3-4] terminated with exception: Job aborted due to stage failure: Task 1 in stage "
-    "7.0 failed 1 times, most recent failure: Lost task 1.0 in stage 7.0 (TID 11) (localhost executor driver): "
+    "[STREAM_FAILED] Query [id = 1-2, runId = 3-4] terminated with exception: Job aborted due to stage failure: Task 1 in "
+    "stage 7.0 failed 1 times, most recent failure: Lost task 1.0 in stage 7.0 (TID 11) (localhost executor driver): "
 )
 REST = "\tat a.b(C.java:1)\n\nDriver stacktrace: SQLSTATE: XXKST\n=== Streaming Query ===\nIdentifier: tracking\nKafkaTable"
 PYTHON = """org.apache.spark.api.python.PythonException: Traceback (most recent call last):

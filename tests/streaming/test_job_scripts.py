@@ -101,7 +101,9 @@ def test_spark_submit_tracks_a_filled_topic_on_a_standalone_cluster(
     config = write_config(tmp_path, broker.bootstrap)
     with cluster(tmp_path, workers=2) as master:
         submit = [SPARK_HOME / "bin/spark-submit", "--master", master, "--jars", ",".join(map(str, jars["spark"]))]
+        quick = "-XX:TieredStopAtLevel=1"
         sizes = ["--driver-memory", "1g", "--executor-memory", "1g", "--conf", "spark.ui.enabled=false"]
+        sizes += ["--driver-java-options", quick, "--conf", f"spark.executor.extraJavaOptions={quick}"]
         script = [SCRIPTS / "tracking.py", "--config", config, "--drain"]
         command = [*submit, *sizes, *script]
         done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=300, check=False)

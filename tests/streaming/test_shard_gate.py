@@ -7,6 +7,9 @@ from shards import Shard, camera
 STANDING = Seen(walk((0, 400, 400), (1e6, 400, 400)))
 GOOD = Camera([STANDING])
 HOUR_US = 3_600_000_000
+WILD = Camera(extra={"seq": 2**50}).batch(0)
+AHEAD = Camera(start_us=START_US + HOUR_US + 400_000_000).batch(0)
+LATER_SESSION = Camera(session=START_US + 2 * HOUR_US).batch(0)
 
 
 @pytest.mark.parametrize(
@@ -18,11 +21,11 @@ HOUR_US = 3_600_000_000
         (Camera(extra={"schema_version": 9}).batch(0), b"cam-1", "schema_version 9 is not spoken here (1 to 1)"),
         (Camera(extra={"frame_width": 0}).batch(0), b"cam-1", "frame size 0x720 is empty"),
         (GOOD.batch(0), b"cam-2", "key 'cam-2' is not the message's camera_id"),
-        (Camera(extra={"seq": 2**50}).batch(0), b"cam-1", f"counts cannot be true: session {START_US}, seq {2**50}, first_frame 0"),
-        (Camera(start_us=START_US + HOUR_US + 400_000_000).batch(0), b"cam-1", "clock ahead by 400 s (captured_us against arrival)"),
-        (Camera(session=START_US + 2 * HOUR_US).batch(0), b"cam-1", "clock ahead by 3600 s (session against arrival)"),
+        (WILD, b"cam-1", f"counts cannot be true: session {START_US}, seq {2**50}, first_frame 0"),
+        (AHEAD, b"cam-1", "clock ahead by 400 s (captured_us against arrival)"),
+        (LATER_SESSION, b"cam-1", "clock ahead by 3600 s (session against arrival)"),
     ],
-)  # fmt: skip
+)
 def test_a_message_that_cannot_be_used_is_a_dead_letter_with_its_reason(payload: bytes | None, key: bytes, reason: str) -> None:
     shard = Shard(camera())
     rows = shard.take([payload], keys=[key], first_offset=77)

@@ -2,6 +2,7 @@
 
 import struct
 import zlib
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -87,7 +88,7 @@ def test_the_stream_of_these_tests_has_facts_of_every_kind() -> None:
 def test_a_stream_cut_anywhere_tells_the_same(cuts: set[int]) -> None:
     shard = Shard(*CAMERAS, window_s=5)
     edges = [0, *sorted(cuts), len(STREAM)]
-    for begin, end in zip(edges, edges[1:], strict=False):
+    for begin, end in pairwise(edges):
         shard.take(STREAM[begin:end], first_offset=begin)
     assert told(shard) == WHOLE
 

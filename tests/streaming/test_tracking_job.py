@@ -76,15 +76,16 @@ def test_a_batch_that_is_run_again_after_a_crash_adds_no_fact_and_loses_no_state
 
 
 def test_a_second_driver_on_a_checkpoint_and_other_shards_are_refused_in_one_line(site: "Site") -> None:
-    first = site.application("tracking")
-    first.start()
-    try:
-        with pytest.raises(StorageError, match="another driver runs on this checkpoint"):
-            site.application("tracking").start()
+    with site.application("tracking") as first:
+        first.start()
+        with (
+            pytest.raises(StorageError, match="another driver runs on this checkpoint"),
+            site.application("tracking") as second,
+        ):
+            second.start()
         first.await_ready()
         first.check()
-    finally:
-        first.stop()
     site.config = site.config.model_copy(update={"shards": 8})
-    with pytest.raises(ConfigError, match="was begun with shards 4, the configuration says 8"):
-        site.application("tracking").start()
+    other = site.application("tracking")
+    with pytest.raises(ConfigError, match="was begun with shards 4, the configuration says 8"), other:
+        other.start()

@@ -1,13 +1,16 @@
 """Several jobs in one Spark driver: start them, watch them, and end them in order.
 
-The order of ending is the way of the data: tracking, facts, alerts, archive. drain() lets each job take all that is there
-for it before the next ends, so that afterwards the tables hold everything that Kafka held; it is meant for input that has
-ended. stop() ends at once: what a micro-batch had not committed is done again by the next start.
+drain() is for input that has ended: tracking takes all that is there, then facts and archive do, so that afterwards the
+tables hold everything that Kafka held. stop() ends at once: what a micro-batch had not committed is done again by the next
+start. Both leave checkpoints that any later start goes on from.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -28,14 +31,17 @@ from sightline_streaming.job import Job, JobContext
 from sightline_streaming.kafka import require_topics
 from sightline_streaming.session import build_session
 
-# In the order of the data: drain() follows it.
 JOBS: dict[str, Job] = {job.name: job for job in (tracking.JOB, facts.JOB, alerts.JOB, archive.JOB)}
 
+# Who must have taken everything before who: drain() follows it.
+_WAVES = (("tracking",), ("alerts",), ("facts", "archive"))
+
 _POLL_S = 0.2
+_LONGEST_BATCH_S = 600
 
 
 class Application:
-    """Streaming jobs of one driver: use it as a context manager."""
+    """Streaming jobs of one driver: ``with Application(...) as application:`` opens it, start() or drain() runs it."""
 
     def __init__(
         self,
@@ -56,39 +62,52 @@ class Application:
         self._jars = jars
         self._given = spark
         self._spark: SparkSession | None = None
-        self._checkpoints: Checkpoints | None = None
+        self._context: JobContext | None = None
         self._queries: dict[str, tuple[StreamingQuery, ...]] = {}
 
     @property
     def spark(self) -> SparkSession:
-        """The driver's session, once started."""
-        if self._spark is None:
-            raise StageError("the streaming jobs were not started: call start() first")
-        return self._spark
+        """The driver's session, once open."""
+        return self._opened().spark
 
     @property
     def queries(self) -> tuple[StreamingQuery, ...]:
         """All queries that were started."""
         return tuple(query for queries in self._queries.values() for query in queries)
 
-    def start(self) -> None:
-        """Check what the jobs need, create missing tables, start every query; raises SightlineError and leaves nothing."""
+    def open(self) -> None:
+        """Check what the jobs need, open the session, create missing tables; raises SightlineError and leaves nothing."""
         cameras = load_cameras(self.config.cameras)
         require_topics(self.config.kafka, [topic for job in self._jobs for topic in job.topics])
         name = "sightline-" + "-".join(job.name for job in self._jobs)
-        try:
+        with self._undone(name):
             self._spark = self._given or self._open_session(name)
             tables = dict.fromkeys(table for job in self._jobs for table in job.tables)
             create_tables(self._spark, self.config.table_root, tuple(tables))
-            self._checkpoints = Checkpoints(self._spark, self.config.checkpoint_root)
-            context = JobContext(self._spark, self.config, cameras, self._checkpoints)
-            for job in self._jobs:
-                self._queries[job.name] = job.start(context)
+            checkpoints = Checkpoints(self._spark, self.config.checkpoint_root)
+            self._context = JobContext(self._spark, self.config, cameras, checkpoints)
+
+    def start(self) -> None:
+        """Start every job's queries; raises SightlineError and leaves nothing."""
+        for job in self._jobs:
+            with self._undone(job.name):
+                self._queries[job.name] = job.start(self._opened())
+
+    @contextmanager
+    def _undone(self, what: str) -> Iterator[None]:
+        """Stop everything where the block fails, and tell a failure of Spark as one of ours."""
+        try:
+            yield
         except BaseException as error:
             self.stop()
             if isinstance(error, PySparkException | Py4JError):
-                raise explain_failure(name, error) from error
+                raise explain_failure(what, error) from error
             raise
+
+    def _opened(self) -> JobContext:
+        if self._context is None:
+            raise StageError("the streaming jobs have no session: call open() first")
+        return self._context
 
     def _open_session(self, name: str) -> SparkSession:
         if self._master is None:
@@ -106,8 +125,10 @@ class Application:
 
     def await_any_failure(self, asked_to_end: Callable[[], bool] = lambda: False) -> None:
         """Wait until ``asked_to_end()``; raises SightlineError as soon as a query fails."""
-        while not asked_to_end():
+        while True:
             self.check()
+            if asked_to_end():
+                return
             time.sleep(_POLL_S)
 
     def check(self) -> None:
@@ -116,32 +137,50 @@ class Application:
             if error := failure_of(query):
                 raise error
 
-    def drain(self) -> None:
-        """Let every job take all input that is there, then stop; raises what made a query fail."""
-        for job in self._jobs:
-            for query in self._queries.pop(job.name, ()):
+    def drain(self, asked_to_end: Callable[[], bool] = lambda: False) -> None:
+        """Let the jobs take all input that is there, started before or not, then stop; raises what made one fail.
+
+        A query on a timer would wait for its next two ticks, so each is started anew with the one task to catch up.
+        """
+        for wave in _WAVES:
+            jobs = [job for job in self._jobs if job.name in wave]
+            self._settle(self._queries_of(jobs))
+            for job in jobs:
+                self._queries.pop(job.name, None)
                 if job.drains:
-                    self._take_all(query)
-                query.stop()
+                    with self._undone(job.name):
+                        self._queries[job.name] = job.start(replace(self._opened(), available_now=True))
+            self._await_end(self._queries_of(jobs), asked_to_end)
+            if asked_to_end():
+                break
         self.stop()
+
+    def _await_end(self, queries: tuple[StreamingQuery, ...], asked_to_end: Callable[[], bool]) -> None:
+        self.await_any_failure(lambda: asked_to_end() or _all_ended(queries))
+
+    def _queries_of(self, jobs: Iterable[Job]) -> tuple[StreamingQuery, ...]:
+        return tuple(query for job in jobs for query in self._queries.get(job.name, ()))
+
+    def _settle(self, queries: Iterable[StreamingQuery]) -> None:
+        """Stop queries, each when the micro-batch that it is at has ended; at once one whose batches are long by design."""
+        for query in queries:
+            if query.lastProgress is not None:
+                self._wait(
+                    partial(_has_gone_on, query, _batches(query)), _LONGEST_BATCH_S, f"{query.name}: a batch did not end"
+                )
+            query.stop()
 
     def stop(self) -> None:
         """Stop every query, and the session unless it was given. Safe to repeat."""
         for query in self.queries:
             query.stop()
         self._queries.clear()
-        if self._checkpoints is not None:
-            self._checkpoints.release()
-            self._checkpoints = None
+        if self._context is not None:
+            self._context.checkpoints.release()
+            self._context = None
         if self._spark is not None and self._given is None:
             self._spark.stop()
         self._spark = None
-
-    def _take_all(self, query: StreamingQuery) -> None:
-        try:
-            query.processAllAvailable()
-        except (PySparkException, Py4JError) as error:
-            raise (failure_of(query) or explain_failure(query.name, error)) from error
 
     def _takes_input(self, query: StreamingQuery) -> bool:
         """Whether the query has planned and begun its first batch."""
@@ -162,7 +201,7 @@ class Application:
             time.sleep(_POLL_S)
 
     def __enter__(self) -> Self:
-        self.start()
+        self.open()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -175,3 +214,16 @@ def failure_of(query: StreamingQuery) -> SightlineError | None:
         return None
     error = query.exception()
     return explain_failure(query.name, error) if error else None
+
+
+def _batches(query: StreamingQuery) -> int:
+    progress = query.lastProgress
+    return -1 if progress is None else progress.batchId
+
+
+def _has_gone_on(query: StreamingQuery, batches: int) -> bool:
+    return not query.isActive or not query.status["isTriggerActive"] or _batches(query) > batches
+
+
+def _all_ended(queries: Iterable[StreamingQuery]) -> bool:
+    return not any(query.isActive for query in queries)

@@ -14,7 +14,7 @@ from sightline_lakehouse.tables import DEAD_LETTERS as DEAD_LETTERS_TABLE
 from sightline_lakehouse.tables import DETECTIONS_RAW
 from sightline_streaming.archived import KINDS, Received, sort_messages
 from sightline_streaming.delta_sink import BatchSink
-from sightline_streaming.job import Job, JobContext, interval
+from sightline_streaming.job import Job, JobContext
 from sightline_streaming.kafka import micro_batch_options, read_topics
 from sightline_streaming.publisher import publish_dead_letters
 
@@ -46,20 +46,20 @@ def write_messages(context: JobContext, messages: DataFrame, batch_id: int) -> N
 def start(context: JobContext) -> tuple[StreamingQuery, ...]:
     """Start the queries ``archive-detections`` and ``archive-messages``."""
     config = context.config
-    trigger = interval(config.trigger_s.archive)
+    trigger = context.trigger(config.trigger_s.archive)
     options = micro_batch_options(config)
     detections = (
         raw_rows(read_topics(context.spark, config, [DETECTIONS], **options))
         .writeStream.format("delta")
         .option("checkpointLocation", context.checkpoints.claim("archive-detections"))
         .queryName("archive-detections")
-        .trigger(processingTime=trigger)
+        .trigger(**trigger)
         .start(context.location(DETECTIONS_RAW))
     )
     messages = read_topics(context.spark, config, [kind.topic for kind in KINDS], **options)
     writer = messages.writeStream.foreachBatch(lambda batch, batch_id: write_messages(context, batch, batch_id))
     writer = writer.option("checkpointLocation", context.checkpoints.claim("archive-messages")).queryName("archive-messages")
-    return detections, writer.trigger(processingTime=trigger).start()
+    return detections, writer.trigger(**trigger).start()
 
 
 JOB = Job(

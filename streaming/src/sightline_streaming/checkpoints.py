@@ -27,7 +27,7 @@ class Checkpoints:
     def __init__(self, spark: SparkSession, root: str) -> None:
         self._spark = spark
         self._root = root.rstrip("/")
-        self._locks: list[int] = []
+        self._locks: dict[str, int] = {}
 
     def claim(self, query: str, **identity: int) -> str:
         """Location of the query's checkpoint, held by this driver until release().
@@ -35,18 +35,18 @@ class Checkpoints:
         Raises StorageError where another driver holds it, ConfigError where it was begun under another ``identity``.
         """
         location = f"{self._root}/{query}"
-        if "://" not in self._root:
-            self._lock(Path(location))
+        if "://" not in self._root and query not in self._locks:
+            self._locks[query] = self._lock(Path(location))
         self._agree(location, identity)
         return location
 
     def release(self) -> None:
         """Give up every claim."""
-        for descriptor in self._locks:
+        for descriptor in self._locks.values():
             os.close(descriptor)
         self._locks.clear()
 
-    def _lock(self, folder: Path) -> None:
+    def _lock(self, folder: Path) -> int:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -61,7 +61,7 @@ class Checkpoints:
             raise StorageError(
                 f"{folder}: another driver runs on this checkpoint: stop it, or give this one a checkpoint_root of its own"
             ) from error
-        self._locks.append(descriptor)
+        return descriptor
 
     def _agree(self, location: str, identity: dict[str, int]) -> None:
         if not identity:

@@ -8,15 +8,12 @@ import argparse
 import os
 import signal
 import sys
-import time
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
-from sightline_contract.errors import SightlineError
+from sightline_contract.errors import ConfigError, SightlineError
 from sightline_streaming.config import load_job_config
-
-_STATUS_INTERVAL_S = 0.5
 
 
 def main(jobs: Sequence[str], arguments: Sequence[str] | None = None) -> int:
@@ -40,24 +37,18 @@ def _run(jobs: list[str], options: argparse.Namespace) -> int:
     status.write(State.STARTING)
     asked = _Asked()
     try:
+        if options.drain and "alerts" in jobs:
+            raise ConfigError("--drain: the alerts job never comes to the end of its input: leave it out")
         config = load_job_config(options.config, os.environ, options.set)
         application = Application(config, jobs, master=options.master, jars=_class_path(options.jars))
         with application:
             asked.listen()
-            application.await_ready()
-            last_written = 0.0
-
-            def asked_to_end() -> bool:
-                nonlocal last_written
-                if time.monotonic() - last_written > _STATUS_INTERVAL_S:
-                    status.write(State.READY, application.queries)
-                    last_written = time.monotonic()
-                return options.drain or asked.to_drain or asked.to_stop
-
-            application.await_any_failure(asked_to_end)
-            if not asked.to_stop:
-                status.write(State.DRAINING, application.queries)
-                application.drain()
+            if not options.drain:
+                application.start()
+                application.await_ready()
+                application.await_any_failure(lambda: status.tell(State.READY, application, asked.to_end))
+            if options.drain or asked.to_drain:
+                application.drain(lambda: status.tell(State.DRAINING, application, asked.to_stop))
     except SightlineError as error:
         status.write(State.FAILED, error=str(error))
         raise
@@ -71,6 +62,10 @@ class _Asked:
     def __init__(self) -> None:
         self.to_drain = False
         self.to_stop = False
+
+    @property
+    def to_end(self) -> bool:
+        return self.to_drain or self.to_stop
 
     def listen(self) -> None:
         def stop(*_: object) -> None:

@@ -29,11 +29,15 @@ def track_command(
     new_score: Threshold = None,
     first_overlap: Threshold = None,
     second_overlap: Threshold = None,
+    surprise_limit: Threshold = None,
+    surprise_cost: Threshold = None,
     confirm_evidence: Threshold = None,
     confirm_hits: Threshold = None,
     lost_s: Threshold = None,
     fill_s: Threshold = None,
     duplicate_overlap: Threshold = None,
+    accelerate: Threshold = None,
+    first_speed: Threshold = None,
 ) -> None:
     """Track the objects of a MOTChallenge detections file, with the tracker of the streaming job."""
     from sightline_streaming.motchallenge import track_file
@@ -49,11 +53,15 @@ def track_command(
         new_score=new_score,
         first_overlap=first_overlap,
         second_overlap=second_overlap,
+        surprise_limit=surprise_limit,
+        surprise_cost=surprise_cost,
         confirm_evidence=confirm_evidence,
         confirm_hits=confirm_hits,
         lost_s=lost_s,
         fill_s=fill_s,
         duplicate_overlap=duplicate_overlap,
+        accelerate=accelerate,
+        first_speed=first_speed,
     )
     typer.echo(
         f"{summary.detections} detections in {summary.frames} frames: {summary.tracks} tracks, {summary.boxes} boxes in {out}"

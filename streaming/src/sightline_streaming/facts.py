@@ -15,7 +15,7 @@ from sightline_contract.topics import OBJECT_COUNTS as OBJECT_COUNTS_TOPIC
 from sightline_lakehouse.tables import DEAD_LETTERS, OBJECT_COUNTS, TRACKER_FACTS
 from sightline_streaming.delta_sink import BatchSink
 from sightline_streaming.fact_tables import TABLE_OF_KIND, SiteLabels, site_labels, split_facts
-from sightline_streaming.job import Job, JobContext, interval
+from sightline_streaming.job import Job, JobContext
 from sightline_streaming.publisher import publish_counts, publish_dead_letters
 
 
@@ -43,7 +43,7 @@ def start(context: JobContext) -> tuple[StreamingQuery, ...]:
     labels = site_labels(context.cameras)
     writer = facts.writeStream.foreachBatch(lambda batch, batch_id: write_facts(context, labels, batch, batch_id))
     writer = writer.option("checkpointLocation", context.checkpoints.claim("facts")).queryName("facts")
-    return (writer.trigger(processingTime=interval(context.config.trigger_s.facts)).start(),)
+    return (writer.trigger(**context.trigger(context.config.trigger_s.facts)).start(),)
 
 
 JOB = Job(

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from pyspark.sql import SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
@@ -25,6 +25,12 @@ class JobContext:
     config: JobConfig
     cameras: tuple[CameraConfig, ...]
     checkpoints: Checkpoints
+    # Start queries that take all input that is there and end, in place of queries that go on.
+    available_now: bool = False
+
+    def trigger(self, seconds: float) -> dict[str, Any]:
+        """When a micro-batch query runs, as DataStreamWriter.trigger() takes it."""
+        return {"availableNow": True} if self.available_now else {"processingTime": interval(seconds)}
 
     def location(self, table: Table) -> str:
         """Where a table lies."""
@@ -39,7 +45,7 @@ class Job:
     topics: tuple[Topic, ...]
     tables: tuple[Table, ...]
     start: Callable[[JobContext], tuple[StreamingQuery, ...]]
-    # Whether processAllAvailable() works on its queries; a real-time query has no end of a batch to wait for.
+    # A real-time query never comes to the end of its input.
     drains: bool = True
     # Work that needs no Spark, done on a one-machine driver while its JVM starts.
     prepare: Callable[[], None] = lambda: None

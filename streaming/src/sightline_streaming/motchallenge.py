@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from sightline_contract.camera import Scene
 from sightline_contract.errors import ConfigError, SourceError, StorageError
-from sightline_streaming.core.kernel import kernel
+from sightline_streaming.core.kernel import Records, inner, kernel
 from sightline_streaming.core.params import FIXED_CAMERA, MOVING_CAMERA, TrackerParams
 from sightline_streaming.core.records import EMISSION, ENDED, SCENE, TRACK
 from sightline_streaming.core.tracker import finish, step
@@ -113,7 +113,8 @@ def _read_table(path: Path) -> Table:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # numpy's remark on an empty file: reported below
-            table = np.loadtxt(path, delimiter=",", ndmin=2, encoding="utf-8", comments=None)
+            with path.open(encoding="utf-8") as file:
+                table = np.loadtxt(file, delimiter=",", ndmin=2, comments=None)
     except OSError as error:
         raise SourceError(f"{path}: cannot be read ({error.strerror or error}): give a MOTChallenge detections file") from error
     except ValueError as error:
@@ -129,7 +130,7 @@ def _read_table(path: Path) -> Table:
     return table
 
 
-def track_detections(params: TrackerParams, detections: Table, frame_rate: float) -> npt.NDArray[np.void]:
+def track_detections(params: TrackerParams, detections: Table, frame_rate: float) -> Records:
     """All emissions of the tracker over ``detections``, rows as of read_detections."""
     frames, first = np.unique(detections[:, 0].astype(np.int64), return_index=True)
     boxes = detections[:, 1:5].astype(np.float32)
@@ -148,7 +149,7 @@ def _track(
     scores: npt.NDArray[np.float32],
     classes: npt.NDArray[np.uint8],
     interval_us: float,
-) -> npt.NDArray[np.void]:
+) -> Records:
     scene, tracks, n_slots = np.zeros(1, SCENE), np.zeros(8, TRACK), 0
     emissions, n_emissions = np.zeros(1024, EMISSION), 0
     frame = frames[0]
@@ -187,12 +188,12 @@ def _track(
     return emissions[:n_emissions]
 
 
-@kernel
+@inner
 def _time_us(frame: int, interval_us: float) -> int:
     return int(frame * interval_us + 0.5)
 
 
-def _results(emissions: npt.NDArray[np.void], frame_rate: float) -> Table:
+def _results(emissions: Records, frame_rate: float) -> Table:
     """Rows (frame, id, left, top, width, height, score, class) by frame, then id."""
     shown = emissions[emissions["source"] != ENDED]
     rows = np.empty((len(shown), 8))

@@ -1,12 +1,16 @@
 """What a running application says about itself: a small JSON file that is replaced as a whole, for whoever started it."""
 
 import json
-from collections.abc import Iterable
+import time
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from pyspark.sql.streaming.query import StreamingQuery
+
+from sightline_streaming.application import Application
+
+_INTERVAL_S = 0.5
 
 
 class State(StrEnum):
@@ -15,42 +19,44 @@ class State(StrEnum):
     STARTING = "starting"
     READY = "ready"
     DRAINING = "draining"
-    # Of a driver that outlives its jobs: the quality gate runs; only the SQL endpoint is left.
-    CHECKING = "checking"
-    SERVING = "serving"
     STOPPED = "stopped"
     FAILED = "failed"
 
 
 class StatusFile:
-    """Writes ``{"state", "error", "queries": {name: {"batches", "rows", "rows_per_s", "batch_ms"}}}`` to a file."""
+    """Writes ``{"state", "error", "queries": {name: {"batches", "rows", "rows_per_s", "batch_ms"}}}`` to a file, if any."""
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
-        self._rows: dict[str, int] = {}
-        self._last_batch: dict[str, int] = {}
+        self._written = 0.0
         self._queries: dict[str, dict[str, Any]] = {}
 
-    def write(self, state: State, queries: Iterable[StreamingQuery] = (), error: str = "") -> None:
-        """Replace the file; nothing happens where none was asked for."""
+    def tell(self, state: State, application: Application, answer: bool) -> bool:
+        """Write what the application's queries have done, unless that was done a moment ago; returns ``answer``."""
+        if time.monotonic() - self._written > _INTERVAL_S:
+            self._written = time.monotonic()
+            for query in application.queries:
+                self._take(query)
+            self.write(state)
+        return answer
+
+    def write(self, state: State, error: str = "") -> None:
+        """Replace the file."""
         if self._path is None:
             return
-        for query in queries:
-            self._take(query)
-        text = json.dumps({"state": state, "error": error, "queries": self._queries})
         staged = self._path.with_name(self._path.name + ".new")
-        staged.write_text(text, encoding="utf-8")
+        staged.write_text(json.dumps({"state": state, "error": error, "queries": self._queries}), encoding="utf-8")
         staged.replace(self._path)
 
     def _take(self, query: StreamingQuery) -> None:
+        told = self._queries.get(query.name, {"batches": 0, "rows": 0})
         for progress in query.recentProgress:
-            if progress.batchId <= self._last_batch.get(query.name, -1):
+            if progress.batchId < told["batches"]:
                 continue
-            self._last_batch[query.name] = progress.batchId
-            self._rows[query.name] = self._rows.get(query.name, 0) + progress.numInputRows
-            self._queries[query.name] = {
+            told = {
                 "batches": progress.batchId + 1,
-                "rows": self._rows[query.name],
+                "rows": told["rows"] + progress.numInputRows,
                 "rows_per_s": progress.processedRowsPerSecond,
                 "batch_ms": progress.batchDuration,
             }
+        self._queries[query.name] = told

@@ -25,7 +25,7 @@ from sightline_lakehouse.tables import TRACKER_FACTS
 from sightline_streaming.core.shard import process_shard
 from sightline_streaming.core.site import ShardConfig, shard_config
 from sightline_streaming.fact_frames import to_pandas
-from sightline_streaming.job import Job, JobContext, interval
+from sightline_streaming.job import Job, JobContext
 from sightline_streaming.kafka import micro_batch_options, read_topics
 from sightline_streaming.sharding import shard_keys
 
@@ -98,7 +98,7 @@ def start(context: JobContext) -> tuple[StreamingQuery, ...]:
     )
     facts = track(messages, core, config.shards, config.shuffle_partitions)
     writer = facts.writeStream.format("delta").outputMode("append").option("checkpointLocation", checkpoint)
-    writer = writer.queryName("tracking").trigger(processingTime=interval(config.trigger_s.tracking))
+    writer = writer.queryName("tracking").trigger(**context.trigger(config.trigger_s.tracking))
     return (writer.start(context.location(TRACKER_FACTS)),)
 
 

@@ -8,7 +8,7 @@ nobody, the usual case, are taken without solving anything.
 import numpy as np
 import numpy.typing as npt
 
-from sightline_streaming.core.kernel import kernel
+from sightline_streaming.core.kernel import inner, kernel
 
 
 @kernel
@@ -88,7 +88,7 @@ def match(value: npt.NDArray[np.float64], column_of: npt.NDArray[np.int32], row_
     return pairs
 
 
-@kernel
+@inner
 def _match_contested(
     value: npt.NDArray[np.float64],
     column_of: npt.NDArray[np.int32],
@@ -115,7 +115,7 @@ def _match_contested(
     return pairs
 
 
-@kernel
+@inner
 def _positive(counts: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
     """Where ``counts`` are above 0."""
     where = np.empty(counts.shape[0], np.int32)

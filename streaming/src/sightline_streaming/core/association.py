@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sightline_streaming.core.assignment import match
-from sightline_streaming.core.kernel import kernel
+from sightline_streaming.core.kernel import Record, Records, inner
 from sightline_streaming.core.motion import predict, surprise
 from sightline_streaming.core.overlap import overlap
 from sightline_streaming.core.params import TrackerParams
@@ -25,17 +25,16 @@ LATELY_FRAMES = 2.5
 # Boxes beyond are no pixels.
 LARGEST_PX = 1e7
 
-Records = npt.NDArray[np.void]
 Boxes = npt.NDArray[np.float32]
 Scores = npt.NDArray[np.float32]
 Classes = npt.NDArray[np.uint8]
 Indices = npt.NDArray[np.int32]
 
 
-@kernel
+@inner
 def associate(
     params: TrackerParams,
-    scene: np.void,
+    scene: Record,
     tracks: Records,
     n_slots: int,
     t_us: int,
@@ -53,10 +52,10 @@ def associate(
     return detection_of, slot_of
 
 
-@kernel
+@inner
 def _match_all(
     params: TrackerParams,
-    scene: np.void,
+    scene: Record,
     tracks: Records,
     t_us: int,
     boxes: Boxes,
@@ -92,7 +91,7 @@ def _match_all(
             match(worth, detection_of, slot_of)
 
 
-@kernel
+@inner
 def _worth(
     params: TrackerParams,
     p: npt.NDArray[np.float64],
@@ -109,7 +108,7 @@ def _worth(
     return max(shared - params.surprise_cost * odd / params.surprise_limit, LEAST_WORTH)
 
 
-@kernel
+@inner
 def _drop_useless(params: TrackerParams, slot_of: Indices, boxes: Boxes, scores: Scores) -> int:
     """Mark detections whose score is too low or whose box is empty; returns how many of the rest are unsure."""
     unsure = 0
@@ -124,7 +123,7 @@ def _drop_useless(params: TrackerParams, slot_of: Indices, boxes: Boxes, scores:
     return unsure
 
 
-@kernel
+@inner
 def _drop_duplicates(params: TrackerParams, slot_of: Indices, boxes: Boxes, scores: Scores, classes: Classes) -> None:
     """Mark free detections that lie on a matched one, or on a better free one, of their class: the same object seen twice."""
     n = boxes.shape[0]

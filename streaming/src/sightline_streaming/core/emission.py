@@ -4,17 +4,16 @@ Invariant: the emissions of one track follow each other in time, so that chained
 """
 
 import numpy as np
-import numpy.typing as npt
 
-from sightline_streaming.core.kernel import kernel
+from sightline_streaming.core.kernel import Record, Records, inner
 from sightline_streaming.core.records import BEFORE_CONFIRMATION, EMISSION, INTERPOLATED
 
 # More boxes than this are never put into one gap, whatever the frame interval is thought to be.
 MAX_FILL = 1000
 
 
-@kernel
-def room_for(emissions: npt.NDArray[np.void], wanted: int) -> npt.NDArray[np.void]:
+@inner
+def room_for(emissions: Records, wanted: int) -> Records:
     """``emissions`` itself, or a larger copy of it, with at least ``wanted`` records."""
     if emissions.shape[0] >= wanted:
         return emissions
@@ -24,10 +23,10 @@ def room_for(emissions: npt.NDArray[np.void], wanted: int) -> npt.NDArray[np.voi
     return larger
 
 
-@kernel
+@inner
 def emit(
-    emission: np.void,
-    track: np.void,
+    emission: Record,
+    track: Record,
     slot: int,
     source: int,
     t_us: int,
@@ -50,17 +49,17 @@ def emit(
     emission.source = source
 
 
-@kernel
-def emit_past(emission: np.void, track: np.void, slot: int, source: int, k: int) -> None:
+@inner
+def emit_past(emission: Record, track: Record, slot: int, source: int, k: int) -> None:
     """Emit the track's remembered observation ``k``."""
     box = track.past_box[k]
     emit(emission, track, slot, source, track.past_us[k], box[0], box[1], box[2], box[3], track.past_score[k])
 
 
-@kernel
+@inner
 def fill_gap(
-    emissions: npt.NDArray[np.void], n_emissions: int, track: np.void, slot: int, source: int, k: int, interval_us: float
-) -> tuple[npt.NDArray[np.void], int]:
+    emissions: Records, n_emissions: int, track: Record, slot: int, source: int, k: int, interval_us: float
+) -> tuple[Records, int]:
     """Emit boxes between the remembered observations ``k`` and ``k + 1``, evenly spaced about ``interval_us`` apart."""
     gap_us = track.past_us[k + 1] - track.past_us[k]
     steps = min(int(gap_us / interval_us + 0.5), MAX_FILL) if interval_us > 0.0 else 1
@@ -86,24 +85,22 @@ def fill_gap(
     return emissions, n_emissions
 
 
-@kernel
-def emit_beginning(
-    emissions: npt.NDArray[np.void], n_emissions: int, track: np.void, slot: int, interval_us: float
-) -> tuple[npt.NDArray[np.void], int]:
+@inner
+def emit_beginning(emissions: Records, n_emissions: int, track: Record, slot: int, interval_us: float) -> tuple[Records, int]:
     """Emit all observations but the last of a track that is confirmed now, gaps among them filled."""
-    for k in range(np.int64(track.n_past) - 1):
+    for k in range(int(track.n_past) - 1):
         emissions = room_for(emissions, n_emissions + 1)
         emit_past(emissions[n_emissions], track, slot, BEFORE_CONFIRMATION, k)
         emissions, n_emissions = fill_gap(emissions, n_emissions + 1, track, slot, BEFORE_CONFIRMATION, k, interval_us)
     return emissions, n_emissions
 
 
-@kernel
+@inner
 def emit_refound(
-    emissions: npt.NDArray[np.void], n_emissions: int, track: np.void, slot: int, interval_us: float, longest_us: float
-) -> tuple[npt.NDArray[np.void], int]:
+    emissions: Records, n_emissions: int, track: Record, slot: int, interval_us: float, longest_us: float
+) -> tuple[Records, int]:
     """Fill the gap before the last observation of a confirmed track, unless it was too long to know what happened."""
-    k = np.int64(track.n_past) - 2
+    k = int(track.n_past) - 2
     if k < 0 or track.past_us[k + 1] - track.past_us[k] > longest_us:
         return emissions, n_emissions
     return fill_gap(emissions, n_emissions, track, slot, INTERPOLATED, k, interval_us)

@@ -1,10 +1,12 @@
-"""How numeric kernels are compiled: once, ahead of use, kept on disk beside the module.
+"""How numeric kernels are compiled: once, when first called, and kept on disk.
 
-numba looks only at a kernel's own file to decide whether its compiled form is still good: after editing a kernel that others
-call, delete the ``__pycache__`` folder of this package.
+A compiled kernel holds those that it calls. numba decides by a kernel's own file whether its compiled form is still good, so
+they are kept in a folder named after the sources of all: change one, and all are compiled anew.
 """
 
+import hashlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
@@ -17,15 +19,36 @@ F = TypeVar("F", bound=Callable[..., object])
 Record = Any
 Records = npt.NDArray[np.void]
 
+_NUMBA: Any = numba.config
+
 _OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
 _NO_WRAPPERS: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 
 def kernel(function: F) -> F:
     """Compile ``function`` with numba; no Python object lives inside, so other threads run on meanwhile."""
-    return cast("F", numba.njit(**_OPTIONS)(function))
+    return cast("F", _compiled(function, _OPTIONS))
 
 
 def inner(function: F) -> F:
     """Compile a kernel that only other kernels call: without an entry from Python it compiles a good deal faster."""
-    return cast("F", numba.njit(**_OPTIONS, **_NO_WRAPPERS)(function))
+    return cast("F", _compiled(function, _OPTIONS | _NO_WRAPPERS))
+
+
+def _compiled(function: Callable[..., object], options: dict[str, Any]) -> object:
+    given = _NUMBA.CACHE_DIR
+    _NUMBA.CACHE_DIR = _CACHE_FOLDER
+    try:
+        return numba.njit(**options)(function)
+    finally:
+        _NUMBA.CACHE_DIR = given
+
+
+def _cache_folder() -> str:
+    """Below ``$NUMBA_CACHE_DIR``, else beside the modules; numba falls back to the user's own cache where it may not write."""
+    here = Path(__file__).parent
+    digest = hashlib.sha256(b"".join(source.read_bytes() for source in sorted(here.glob("*.py"))))
+    return str(Path(_NUMBA.CACHE_DIR or here / "__pycache__") / f"kernels-{digest.hexdigest()[:16]}")
+
+
+_CACHE_FOLDER = _cache_folder()

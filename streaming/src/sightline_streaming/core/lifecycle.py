@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from sightline_streaming.core.kernel import kernel
+from sightline_streaming.core.kernel import Record, Records, inner
 from sightline_streaming.core.motion import start_motion
 from sightline_streaming.core.params import TrackerParams
 from sightline_streaming.core.records import PAST, TRACK
@@ -16,8 +16,8 @@ LEAST_DOUBT = 1e-4
 LEAST_FRAMES = 2.5
 
 
-@kernel
-def free_slot(tracks: npt.NDArray[np.void], n_slots: int) -> tuple[npt.NDArray[np.void], int, int]:
+@inner
+def free_slot(tracks: Records, n_slots: int) -> tuple[Records, int, int]:
     """The first slot without a live track; returns (tracks, n_slots, slot), larger where none was free."""
     for slot in range(n_slots):
         if not tracks[slot].live:
@@ -30,9 +30,9 @@ def free_slot(tracks: npt.NDArray[np.void], n_slots: int) -> tuple[npt.NDArray[n
     return tracks, n_slots + 1, n_slots
 
 
-@kernel
+@inner
 def start_track(
-    params: TrackerParams, track: np.void, t_us: int, box: npt.NDArray[np.float32], score: float, class_id: int
+    params: TrackerParams, track: Record, t_us: int, box: npt.NDArray[np.float32], score: float, class_id: int
 ) -> None:
     """Make ``track`` a new, unconfirmed track at a detection."""
     start_motion(params, track, box)
@@ -46,8 +46,8 @@ def start_track(
     remember(params, track, t_us, box, score)
 
 
-@kernel
-def remember(params: TrackerParams, track: np.void, t_us: int, box: npt.NDArray[np.float32], score: float) -> None:
+@inner
+def remember(params: TrackerParams, track: Record, t_us: int, box: npt.NDArray[np.float32], score: float) -> None:
     """Append an observation; a full memory forgets the oldest one, or before confirmation thins its path out."""
     if track.n_past == PAST:
         _make_room(track)
@@ -62,8 +62,8 @@ def remember(params: TrackerParams, track: np.void, t_us: int, box: npt.NDArray[
     track.evidence += min(_log_odds(score) - _log_odds(params.new_score), MOST_EVIDENCE)
 
 
-@kernel
-def _make_room(track: np.void) -> None:
+@inner
+def _make_room(track: Record) -> None:
     # The first observation of an unconfirmed track stays: it is where the track will be said to have begun.
     kept, stride = (0, 1) if track.confirmed else (1, 2)
     for k in range(kept + 1, PAST, stride):
@@ -75,14 +75,14 @@ def _make_room(track: np.void) -> None:
     track.n_past = kept
 
 
-@kernel
+@inner
 def _log_odds(score: float) -> float:
     sure = min(max(score, LEAST_DOUBT), 1.0 - LEAST_DOUBT)
     return float(np.log(sure / (1.0 - sure)))
 
 
-@kernel
-def confirm_if_due(params: TrackerParams, scene: np.void, track: np.void) -> bool:
+@inner
+def confirm_if_due(params: TrackerParams, scene: Record, track: Record) -> bool:
     """Give the track its number once enough speaks for it: a sequential test on the detector's scores."""
     if track.hits < params.confirm_hits or track.evidence < params.confirm_evidence:
         return False
@@ -92,8 +92,8 @@ def confirm_if_due(params: TrackerParams, scene: np.void, track: np.void) -> boo
     return True
 
 
-@kernel
-def expired(params: TrackerParams, scene: np.void, track: np.void, t_us: int) -> bool:
+@inner
+def expired(params: TrackerParams, scene: Record, track: Record, t_us: int) -> bool:
     """Whether the track went without observation for longer than a track of its kind lives: at any rate a lost frame or two."""
     lifetime_s = params.lost_s if track.confirmed else params.tentative_s
-    return float(t_us - track.seen_us) > max(lifetime_s * 1e6, LEAST_FRAMES * scene.interval_us)
+    return bool(t_us - track.seen_us > max(lifetime_s * 1e6, LEAST_FRAMES * scene.interval_us))

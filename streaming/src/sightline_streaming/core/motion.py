@@ -9,7 +9,7 @@ an object found again after a gap corrects the speed by the whole gap, not by th
 import numpy as np
 import numpy.typing as npt
 
-from sightline_streaming.core.kernel import kernel
+from sightline_streaming.core.kernel import Record, inner, kernel
 from sightline_streaming.core.params import TrackerParams
 
 # A predicted box is never smaller than this part of the last one: shrinking does not go on for ever.
@@ -17,7 +17,7 @@ LEAST_SHRINK = 0.3
 
 
 @kernel
-def start_motion(params: TrackerParams, track: np.void, box: npt.NDArray[np.float32]) -> None:
+def start_motion(params: TrackerParams, track: Record, box: npt.NDArray[np.float32]) -> None:
     """Put a new track at ``box``, its speed unknown."""
     track.position[0] = 0.5 * (box[0] + box[2])
     track.position[1] = 0.5 * (box[1] + box[3])
@@ -33,7 +33,7 @@ def start_motion(params: TrackerParams, track: np.void, box: npt.NDArray[np.floa
 
 @kernel
 def predict(
-    params: TrackerParams, track: np.void, dt_s: float, box: npt.NDArray[np.float64], variance: npt.NDArray[np.float64]
+    params: TrackerParams, track: Record, dt_s: float, box: npt.NDArray[np.float64], variance: npt.NDArray[np.float64]
 ) -> None:
     """Write the box x1 y1 x2 y2 to measure ``dt_s`` after the last observation, and the variances of cx, cy, w, h."""
     x = track.position[0] + track.speed[0] * dt_s
@@ -56,11 +56,11 @@ def surprise(box: npt.NDArray[np.float64], variance: npt.NDArray[np.float64], me
     y = 0.5 * (box[1] + box[3] - measured[1] - measured[3])
     w = box[2] - box[0] - measured[2] + measured[0]
     h = box[3] - box[1] - measured[3] + measured[1]
-    return x * x / variance[0] + y * y / variance[1] + w * w / variance[2] + h * h / variance[3]
+    return float(x * x / variance[0] + y * y / variance[1] + w * w / variance[2] + h * h / variance[3])
 
 
 @kernel
-def observe(params: TrackerParams, track: np.void, dt_s: float, box: npt.NDArray[np.float32], score: float) -> None:
+def observe(params: TrackerParams, track: Record, dt_s: float, box: npt.NDArray[np.float32], score: float) -> None:
     """Advance the state by ``dt_s`` and take in a measured box; the less sure the detector, the less it counts."""
     size = _size(track)
     noise = (params.measure * size * (1.5 - score)) ** 2
@@ -80,15 +80,16 @@ def observe(params: TrackerParams, track: np.void, dt_s: float, box: npt.NDArray
         track.spread[axis, 2] = fast - gain_speed * both
 
 
-@kernel
-def _size(track: np.void) -> float:
-    return max(0.5 * (track.position[2] + track.position[3]), 1.0)
+@inner
+def _size(track: Record) -> float:
+    return float(max(0.5 * (track.position[2] + track.position[3]), 1.0))
 
 
-@kernel
-def _moved(params: TrackerParams, track: np.void, axis: int, dt_s: float) -> float:
+@inner
+def _moved(params: TrackerParams, track: Record, axis: int, dt_s: float) -> float:
     """Variance of a coordinate ``dt_s`` after the last observation."""
     size = _size(track)
     jitter = (params.wobble * size) ** 2 * dt_s
     push = (params.accelerate * size) ** 2 * dt_s * dt_s * dt_s / 3.0
-    return track.spread[axis, 0] + dt_s * (2.0 * track.spread[axis, 1] + dt_s * track.spread[axis, 2]) + jitter + push
+    place, both, fast = track.spread[axis, 0], track.spread[axis, 1], track.spread[axis, 2]
+    return float(place + dt_s * (2.0 * both + dt_s * fast) + jitter + push)

@@ -72,7 +72,8 @@ def at_least(records: Records, used: int, more: int) -> Records:
     if records.shape[0] >= used + more:
         return records
     larger = np.zeros(max(used + more, 2 * records.shape[0]), records.dtype)
-    larger[:used] = records[:used]
+    for k in range(used):  # a slice of records takes numba ten times as long to compile
+        larger[k] = records[k]
     return larger
 
 

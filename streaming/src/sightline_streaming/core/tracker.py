@@ -12,15 +12,13 @@ import numpy.typing as npt
 
 from sightline_streaming.core.association import FREE, associate
 from sightline_streaming.core.emission import emit_beginning, emit_past, emit_refound, room_for
-from sightline_streaming.core.kernel import kernel
+from sightline_streaming.core.kernel import Record, Records, inner, kernel
 from sightline_streaming.core.lifecycle import confirm_if_due, expired, free_slot, remember, start_track
 from sightline_streaming.core.motion import observe
 from sightline_streaming.core.params import FIXED_CAMERA, MOVING_CAMERA, TrackerParams
 from sightline_streaming.core.records import EMISSION, ENDED, OBSERVED, SCENE, TRACK
 
 __all__ = ["EMISSION", "FIXED_CAMERA", "MOVING_CAMERA", "SCENE", "TRACK", "TrackerParams", "finish", "step"]
-
-Records = npt.NDArray[np.void]
 
 
 @kernel
@@ -74,14 +72,14 @@ def finish(
     return tracks, n_slots, emissions, n_emissions
 
 
-@kernel
-def _note_time(scene: np.void, t_us: int) -> int:
+@inner
+def _note_time(scene: Record, t_us: int) -> int:
     if scene.time_us == 0:
         scene.time_us = t_us
         return t_us
     gap_us = float(t_us - scene.time_us)
     if gap_us <= 0.0:
-        return scene.time_us
+        return int(scene.time_us)
     scene.time_us = t_us
     usual = scene.interval_us
     if usual <= 0.0:
@@ -94,11 +92,11 @@ def _note_time(scene: np.void, t_us: int) -> int:
     return t_us
 
 
-@kernel
+@inner
 def _observe(
     params: TrackerParams,
-    scene: np.void,
-    track: np.void,
+    scene: Record,
+    track: Record,
     slot: int,
     emissions: Records,
     n_emissions: int,
@@ -112,27 +110,27 @@ def _observe(
         return _confirm(params, scene, track, slot, emissions, n_emissions)
     emissions, n_emissions = emit_refound(emissions, n_emissions, track, slot, scene.interval_us, params.fill_s * 1e6)
     emissions = room_for(emissions, n_emissions + 1)
-    emit_past(emissions[n_emissions], track, slot, OBSERVED, np.int64(track.n_past) - 1)
+    emit_past(emissions[n_emissions], track, slot, OBSERVED, int(track.n_past) - 1)
     return emissions, n_emissions + 1
 
 
-@kernel
+@inner
 def _confirm(
-    params: TrackerParams, scene: np.void, track: np.void, slot: int, emissions: Records, n_emissions: int
+    params: TrackerParams, scene: Record, track: Record, slot: int, emissions: Records, n_emissions: int
 ) -> tuple[Records, int]:
     if not confirm_if_due(params, scene, track):
         return emissions, n_emissions
     emissions, n_emissions = emit_beginning(emissions, n_emissions, track, slot, scene.interval_us)
     emissions = room_for(emissions, n_emissions + 1)
-    emit_past(emissions[n_emissions], track, slot, OBSERVED, np.int64(track.n_past) - 1)
+    emit_past(emissions[n_emissions], track, slot, OBSERVED, int(track.n_past) - 1)
     return emissions, n_emissions + 1
 
 
-@kernel
-def _end(track: np.void, slot: int, emissions: Records, n_emissions: int) -> tuple[Records, int]:
+@inner
+def _end(track: Record, slot: int, emissions: Records, n_emissions: int) -> tuple[Records, int]:
     track.live = 0
     if not track.confirmed:
         return emissions, n_emissions
     emissions = room_for(emissions, n_emissions + 1)
-    emit_past(emissions[n_emissions], track, slot, ENDED, np.int64(track.n_past) - 1)
+    emit_past(emissions[n_emissions], track, slot, ENDED, int(track.n_past) - 1)
     return emissions, n_emissions + 1

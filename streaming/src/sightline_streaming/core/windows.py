@@ -95,7 +95,8 @@ def _write(site: Record, window: Record, tallies: npt.NDArray[np.int64], camera:
         row.window = window.number
         row.class_id = class_id
         row.frames_received = window.received
-        row.frames_expected = window.expected
+        # Missing frames were spread evenly; if some came late after all, they may lie a little otherwise.
+        row.frames_expected = max(window.expected, window.received)
         row.late_rows = window.late_rows
         if class_id >= 0:
             row.objects = tallies[class_id, OBJECTS]
