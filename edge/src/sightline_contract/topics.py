@@ -19,7 +19,8 @@ _DAY_MS = 24 * 3600 * 1000
 
 DETECTIONS = Topic(
     "detections", "camera_id", "DetectionBatch (protobuf)", "Up to a second of one camera's detections.",
-    config={"retention.ms": str(7 * _DAY_MS)},
+    # The broker's clock: capture times are bounded against it, and a node whose clock is wrong writes its own.
+    config={"retention.ms": str(7 * _DAY_MS), "message.timestamp.type": "LogAppendTime"},
 )  # fmt: skip
 EVENTS = Topic(
     "events", "camera_id", "DetectionEvent (JSON)", "One critical detection, sent at once.", partitions=1,

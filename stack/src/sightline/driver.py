@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from pyspark.sql import SparkSession
@@ -31,7 +32,6 @@ from sightline.ports import LOOPBACK
 
 # Slots, not cores: the real-time query keeps one for itself as long as it runs.
 _MASTER = "local[4]"
-_STATUS_INTERVAL_S = 0.5
 _BROKER_TIMEOUT_S = 60.0
 
 
@@ -47,7 +47,11 @@ class Driver:
 
     def run(self) -> None:
         """Run until SIGTERM; raises SightlineError."""
-        spark = build_session("sightline", self._config, _MASTER, fetch_jars("spark"))
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            prepared = [pool.submit(job.prepare) for job in JOBS.values()]
+            spark = build_session("sightline", self._config, _MASTER, fetch_jars("spark"))
+            for each in prepared:
+                each.result()
         self._listen()
         try:
             await_broker(self._config)
@@ -66,20 +70,14 @@ class Driver:
 
     def _stream(self, spark: SparkSession) -> None:
         with Application(self._config, list(JOBS), spark=spark) as application:
+            application.start()
             application.await_ready()
-            written_s = 0.0
-
-            def asked_to_end() -> bool:
-                nonlocal written_s
-                if time.monotonic() - written_s > _STATUS_INTERVAL_S:
-                    self._status.write(State.READY, application.queries)
-                    written_s = time.monotonic()
-                return self._to_drain.is_set() or self._to_stop.is_set()
-
-            application.await_any_failure(asked_to_end)
+            application.await_any_failure(lambda: self._status.tell(State.READY, application, self._asked_to_end()))
             if not self._to_stop.is_set():
-                self._status.write(State.DRAINING, application.queries)
-                application.drain()
+                application.drain(lambda: self._status.tell(State.DRAINING, application, self._to_stop.is_set()))
+
+    def _asked_to_end(self) -> bool:
+        return self._to_drain.is_set() or self._to_stop.is_set()
 
     def _listen(self) -> None:
         """Take signals; PySpark sets a handler of its own for SIGINT when it starts, hence after that."""

@@ -144,9 +144,8 @@ class Application:
         """
         for wave in _WAVES:
             jobs = [job for job in self._jobs if job.name in wave]
-            self._settle(self._queries_of(jobs))
             for job in jobs:
-                self._queries.pop(job.name, None)
+                self._end(self._queries.pop(job.name, ()), between_batches=job.drains)
                 if job.drains:
                     with self._undone(job.name):
                         self._queries[job.name] = job.start(replace(self._opened(), available_now=True))
@@ -161,13 +160,12 @@ class Application:
     def _queries_of(self, jobs: Iterable[Job]) -> tuple[StreamingQuery, ...]:
         return tuple(query for job in jobs for query in self._queries.get(job.name, ()))
 
-    def _settle(self, queries: Iterable[StreamingQuery]) -> None:
-        """Stop queries, each when the micro-batch that it is at has ended; at once one whose batches are long by design."""
+    def _end(self, queries: Iterable[StreamingQuery], *, between_batches: bool) -> None:
+        """Stop queries, where asked for each when the micro-batch that it is at has ended."""
         for query in queries:
-            if query.lastProgress is not None:
-                self._wait(
-                    partial(_has_gone_on, query, _batches(query)), _LONGEST_BATCH_S, f"{query.name}: a batch did not end"
-                )
+            if between_batches:
+                gone_on = partial(_has_gone_on, query, _batches(query))
+                self._wait(gone_on, _LONGEST_BATCH_S, f"{query.name}: a batch did not end")
             query.stop()
 
     def stop(self) -> None:

@@ -19,6 +19,9 @@ class State(StrEnum):
     STARTING = "starting"
     READY = "ready"
     DRAINING = "draining"
+    # Of a driver that outlives its jobs: the quality gate runs; only the SQL endpoint is left.
+    CHECKING = "checking"
+    SERVING = "serving"
     STOPPED = "stopped"
     FAILED = "failed"
 
