@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from sightline_contract.camera import load_cameras
 from sightline_edge.config import load_node_config
 from sightline_streaming.config import load_job_config

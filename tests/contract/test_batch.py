@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from sightline_contract.batch import BOX_SCALE, Frames, get_frames, parse_batch, set_frames
 from sightline_contract.detection_pb2 import DetectionBatch
 from sightline_contract.errors import ContractError

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from sightline_contract.camera import CameraConfig, load_cameras
 from sightline_contract.errors import ConfigError
 from sightline_contract.settings import load_settings

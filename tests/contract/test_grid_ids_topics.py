@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from sightline_contract.grid import GRID_COLUMNS, GRID_ROWS, cell_of, cells_in
 from sightline_contract.ids import shard_of, track_id
 from sightline_contract.labels import COCO_80, class_ids, label_names

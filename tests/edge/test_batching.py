@@ -1,4 +1,5 @@
 import numpy as np
+
 from sightline_contract.batch import get_frames, parse_batch
 from sightline_edge.batching import Batcher, FrameDetections, Origin
 

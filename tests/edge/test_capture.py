@@ -6,6 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+
 from sightline_contract.errors import SourceError
 from sightline_edge.capture import Source, open_source
 from sightline_edge.config import mask_password

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from sightline_contract.errors import ConfigError
 from sightline_edge.config import load_node_config
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from sightline_contract.errors import ConfigError, ModelError
 from sightline_edge.detector import Detector
 

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from sightline_contract.camera import CameraConfig
 from sightline_contract.events import EventKind
 from sightline_edge.batching import FrameDetections, Origin

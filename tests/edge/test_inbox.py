@@ -1,6 +1,7 @@
 import threading
 
 import numpy as np
+
 from sightline_edge.frame import Frame
 from sightline_edge.inbox import RECORDING_DEPTH, Inbox, Waiting
 from sightline_edge.preprocessing import Placement, Prepared

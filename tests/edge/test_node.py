@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 from confluent_kafka import Consumer, Message
+
 from sightline_contract.batch import get_frames, parse_batch
 from sightline_contract.errors import BrokerError, ConfigError, SourceError
 from sightline_contract.events import DetectionEvent, NodeStatus

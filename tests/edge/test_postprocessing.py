@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from sightline_contract.model_card import ModelCard
 from sightline_edge.postprocessing import Detections, read_output, suppress
 from sightline_edge.preprocessing import Placement

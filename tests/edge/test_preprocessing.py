@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from sightline_contract.model_card import Layout, ModelInput, Resize
 from sightline_edge.preprocessing import prepare
 

@@ -3,6 +3,7 @@
 import numpy as np
 import onnxruntime as ort
 import pytest
+
 from sightline_models.centernet import DETECTIONS, INPUT_SIZE_PX, boxes_at_peaks
 from sightline_models.onnx_builder import OnnxBuilder
 from sightline_models.tfjs_to_onnx import Image

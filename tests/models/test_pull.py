@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from sightline_contract.errors import ConfigError, DownloadError, ModelError, StorageError
 from sightline_contract.model_card import load_card
 from sightline_models.catalogue import ReleaseSource, load_catalogue

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 import pytest
+
 from sightline_contract.errors import ModelError
 from sightline_models.onnx_builder import OnnxBuilder
 from sightline_models.tfjs import read_graph_model

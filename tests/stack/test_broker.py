@@ -7,6 +7,7 @@ import psutil
 import pytest
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
+
 from sightline.broker import Broker, BrokerConfig, create_topics, require_broker
 from sightline.ports import LOOPBACK, free_port
 from sightline_contract.errors import BrokerError, PortInUseError

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from sightline import cli
 from sightline_contract.errors import ConfigError, ToolMissingError
 

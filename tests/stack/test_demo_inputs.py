@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 from rich.console import Console
+
 from sightline.demo.inputs import default_camera, find_input
 from sightline.demo.stages import Stages
 from sightline_contract.errors import ConfigError, SourceError

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from sightline.demo.layout import fresh_layout
 from sightline_contract.errors import ConfigError
 

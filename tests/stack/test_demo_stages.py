@@ -2,6 +2,7 @@
 
 import pytest
 from rich.console import Console
+
 from sightline.demo.memory import PeakMemory
 from sightline.demo.stages import Stages
 

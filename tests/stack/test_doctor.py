@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from sightline.doctor import Finding, State, examine
 from sightline.ports import free_port
 

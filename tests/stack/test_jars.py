@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+
 from sightline.jar_lock import ROOTS, read_lock
 from sightline.jars import GROUPS, fetch_jars, missing_jars
 from sightline_contract.errors import ConfigError, DownloadError

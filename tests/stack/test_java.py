@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from sightline import java
 from sightline_contract.errors import ToolMissingError
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+
 from sightline.processes import last_line, start
 from sightline_contract.errors import StageError
 

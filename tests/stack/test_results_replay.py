@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sample_run import CAMERA, CAR_BOX, FILLED_IN, START_US, person_box, run_rows, write_run
+
 from sightline.results.paths import track_paths
 from sightline.results.reading import read_results
 from sightline.results.replay import Moment, Replay, Seen, Tally

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from sample_run import CAMERA, START_US, run_rows, write_clip, write_run
+
 from sightline.results.annotate import annotate_video
 from sightline.results.detections import read_detections
 from sightline.results.reading import read_results

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 from sample_run import CAMERA, MODEL, SESSION, run_rows, write_run
+
 from sightline.results.reading import read_results
 from sightline.results.summary import Run, Summary, build_summary, write_summary
 from sightline.results.terminal import Places, print_summary

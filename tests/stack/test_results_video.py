@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from sample_run import CAMERA, CLIP_SIZE, FILLED_IN, FRAMES, GREY, SCALE, START_US, person_box, run_rows, write_clip, write_run
+
 from sightline.results.annotate import AnnotatedVideo, annotate_video
 from sightline.results.lettering import Style, paste, plate
 from sightline.results.overlay import Overlay, track_colour

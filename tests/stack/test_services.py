@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+
 from sightline import services
 from sightline.broker import BrokerConfig, require_broker
 from sightline.ports import LOOPBACK, free_port

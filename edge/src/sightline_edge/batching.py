@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
+
 from sightline_contract.batch import Frames, set_frames
 from sightline_contract.detection_pb2 import DetectionBatch
 from sightline_contract.ids import SCHEMA_VERSION

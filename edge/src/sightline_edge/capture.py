@@ -15,8 +15,8 @@ from typing import Protocol
 import av
 import cv2
 import numpy as np
-from sightline_contract.errors import SourceError
 
+from sightline_contract.errors import SourceError
 from sightline_edge.config import is_address, mask_password
 from sightline_edge.frame import Frame, Pixels
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import Field, field_validator, model_validator
+
 from sightline_contract.camera import Name, Score
 from sightline_contract.errors import ConfigError
 from sightline_contract.labels import label_names

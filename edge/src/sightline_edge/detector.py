@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
+
 from sightline_contract.errors import ModelError
 from sightline_contract.model_card import MODEL_FILE, load_card
-
 from sightline_edge.frame import Pixels
 from sightline_edge.postprocessing import Detections, read_output
 from sightline_edge.preprocessing import Prepared, prepare

@@ -8,11 +8,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+
 from sightline_contract.camera import AlertRule, CameraConfig, Zone
 from sightline_contract.events import DetectionEvent, EventKind
 from sightline_contract.grid import cell_of, cells_in
 from sightline_contract.labels import class_ids, label_names
-
 from sightline_edge.batching import FrameDetections, Origin
 from sightline_edge.config import WatchRule
 

@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass
 
 from sightline_contract.camera import CameraConfig, load_cameras
 from sightline_contract.errors import ConfigError
-
 from sightline_edge.batching import Origin
 from sightline_edge.capture import open_source
 from sightline_edge.config import CameraSource, NodeConfig

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 
 import numpy as np
+
 from sightline_contract.camera import CameraConfig
 from sightline_contract.detection_pb2 import DetectionBatch
 from sightline_contract.errors import ConfigError
 from sightline_contract.events import NodeStatus
 from sightline_contract.labels import UNKNOWN_CLASS, label_names
-
 from sightline_edge.batching import Batcher, FrameDetections, Origin
 from sightline_edge.config import NodeConfig
 from sightline_edge.events import EventFinder

@@ -5,8 +5,8 @@ from functools import cache
 
 import numpy as np
 import numpy.typing as npt
-from sightline_contract.model_card import Decode, ModelCard
 
+from sightline_contract.model_card import Decode, ModelCard
 from sightline_edge.preprocessing import Floats, Placement
 
 Ints = npt.NDArray[np.int64]

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import numpy.typing as npt
-from sightline_contract.model_card import Layout, ModelInput, Resize
 
+from sightline_contract.model_card import Layout, ModelInput, Resize
 from sightline_edge.frame import Pixels
 
 Floats = npt.NDArray[np.float32]

@@ -9,11 +9,11 @@ import time
 from collections.abc import Mapping
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
 from sightline_contract.detection_pb2 import DetectionBatch
 from sightline_contract.errors import BrokerError
 from sightline_contract.events import DetectionEvent, NodeStatus
 from sightline_contract.topics import DETECTIONS, EVENTS, NODE_STATUS
-
 from sightline_edge.config import Kafka
 
 # librdkafka writes its own lines; what matters of them is in the errors raised here.

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
+
 from sightline_contract.errors import ModelError
 from sightline_contract.model_card import Digest, ModelCard, ModelInput, ModelOutput
 from sightline_contract.settings import Settings, load_settings

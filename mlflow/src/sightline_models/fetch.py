@@ -11,7 +11,6 @@ import urllib.request
 from pathlib import Path
 
 from sightline_contract.errors import DownloadError, ToolMissingError
-
 from sightline_models.catalogue import NpmSource, ReleaseSource
 
 NPM_TIMEOUT_S = 180

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError
+
 from sightline_contract.errors import ModelError
 from sightline_contract.labels import COCO_80
 from sightline_contract.model_card import Decode, Layout, ModelInput, ModelOutput, Resize

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import onnx
 import yaml
+
 from sightline_contract.errors import ConfigError, ModelError, SightlineError, StorageError
 from sightline_contract.labels import COCO_80
 from sightline_contract.model_card import CARD_FILE, MODEL_FILE, Digest, ModelCard, ModelInput, ModelOutput, load_card
 from sightline_contract.settings import Settings, load_settings
-
 from sightline_models.catalogue import Entry, NpmSource, load_catalogue
 from sightline_models.centernet import convert_centernet
 from sightline_models.fetch import check_digest, fetch_npm, fetch_release, sha256_of

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from sightline_contract.errors import ModelError
 
 Array = npt.NDArray[Any]

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-from sightline_contract.errors import ModelError
 
+from sightline_contract.errors import ModelError
 from sightline_models.onnx_builder import OnnxBuilder
 from sightline_models.tfjs import GraphModel, Node
 

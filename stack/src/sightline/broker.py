@@ -14,13 +14,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from sightline_contract.errors import BrokerError, StageError
-from sightline_contract.topics import ALL_TOPICS, Topic
-
 from sightline.jars import fetch_jars
 from sightline.java import Java, find_java
 from sightline.ports import LOOPBACK, answers, free_port, require_free
 from sightline.processes import Child, reason, start
+from sightline_contract.errors import BrokerError, StageError
+from sightline_contract.topics import ALL_TOPICS, Topic
 
 if TYPE_CHECKING:
     from confluent_kafka.admin import AdminClient

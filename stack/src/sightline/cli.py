@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
-from sightline_contract.errors import SightlineError, StorageError, ToolMissingError
 from typer.core import TyperGroup
+
+from sightline_contract.errors import SightlineError, StorageError, ToolMissingError
 
 _INTERRUPTED = 130  # as a shell reports a process that Ctrl-C ended
 

@@ -28,7 +28,7 @@ _SECONDS_BY_UNIT = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 
 CamerasOption = Annotated[
     Path | None,
-    typer.Option(help="A camera file or a folder of them: starts the streaming jobs and the SQL endpoint too.", show_default=False),
+    typer.Option(help="A camera file or a folder of them: starts the jobs and the SQL endpoint too.", show_default=False),
 ]
 SqlPortOption = Annotated[int, typer.Option(min=1, max=65535, help="Port of the SQL endpoint (Spark Connect) there.")]
 

@@ -13,10 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-from sightline_contract.errors import ToolMissingError
-from sightline_contract.model_card import MODEL_FILE
-from sightline_models.catalogue import DEFAULT_MODEL
-from sightline_models.fetch import npm_command
 
 from sightline import services
 from sightline.cache import cache_dir, clips_dir, jars_dir, models_dir
@@ -24,6 +20,10 @@ from sightline.jars import GROUPS, missing_jars
 from sightline.java import find_java
 from sightline.ports import is_free, listener
 from sightline.sample_clip import CLIP_NAME
+from sightline_contract.errors import ToolMissingError
+from sightline_contract.model_card import MODEL_FILE
+from sightline_models.catalogue import DEFAULT_MODEL
+from sightline_models.fetch import npm_command
 
 _GIB = 1024**3
 _NEEDED_DISK_GIB = 3

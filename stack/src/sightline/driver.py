@@ -18,6 +18,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from pyspark.sql import SparkSession
+
+from sightline.jars import fetch_jars
+from sightline.ports import LOOPBACK
 from sightline_contract.errors import BrokerError, SightlineError
 from sightline_lakehouse.ddl import create_tables, register_tables
 from sightline_lakehouse.quality import run_quality_gate
@@ -26,9 +29,6 @@ from sightline_streaming.config import JobConfig, load_job_config
 from sightline_streaming.kafka import require_topics
 from sightline_streaming.session import build_session
 from sightline_streaming.status import State, StatusFile
-
-from sightline.jars import fetch_jars
-from sightline.ports import LOOPBACK
 
 # Slots, not cores: the real-time query keeps one for itself as long as it runs.
 _MASTER = "local[4]"

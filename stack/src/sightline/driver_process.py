@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from sightline_contract.errors import StageError
 
 from sightline.java import find_java
 from sightline.ports import LOOPBACK, require_free
 from sightline.processes import Child, start
+from sightline_contract.errors import StageError
 
 DEFAULT_CONNECT_PORT = 15002
 

@@ -13,10 +13,9 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
 
-from sightline_contract.errors import DownloadError, StorageError
-
 from sightline.cache import jars_dir
 from sightline.jar_lock import Jar, read_lock
+from sightline_contract.errors import DownloadError, StorageError
 
 GROUPS = ("kafka", "spark")
 

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Protocol
 
 import psutil
-from sightline_contract.camera import load_cameras
-from sightline_contract.errors import ConfigError
 
 from sightline.broker import BrokerConfig, create_topics, launch, wait_until_ready
 from sightline.driver_process import DEFAULT_CONNECT_PORT, DriverConfig, DriverProcess, launch_driver
 from sightline.processes import Child, kill_group
+from sightline_contract.camera import load_cameras
+from sightline_contract.errors import ConfigError
 
 _STOP_GRACE_S = 30
 _DRIVER_TIMEOUT_S = 180.0
@@ -115,7 +115,9 @@ def default_home() -> Path:
     return Path(chosen).expanduser().absolute() if chosen else Path.home() / ".local/share/sightline"
 
 
-def local_services(home: Path, broker_port: int, cameras: Path | None = None, sql_port: int | None = None) -> tuple[Service, ...]:
+def local_services(
+    home: Path, broker_port: int, cameras: Path | None = None, sql_port: int | None = None
+) -> tuple[Service, ...]:
     """Every service of the stack, in the order in which they start; without ``cameras`` the broker alone."""
     broker = BrokerService(BrokerConfig(home / "broker", broker_port))
     if cameras is None:
@@ -127,7 +129,7 @@ def local_services(home: Path, broker_port: int, cameras: Path | None = None, sq
         "checkpoint_root": str(home / "checkpoints"),
         "cameras": str(cameras.absolute()),
     }
-    return broker, DriverService(DriverConfig(home / "driver", job, sql_port or DEFAULT_CONNECT_PORT))
+    return broker, DriverService(DriverConfig(home / "driver", job, sql_port))
 
 
 def up(home: Path, services: Sequence[Service]) -> list[Record]:

@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from sightline_lakehouse.marts import project_dir, run_dbt
-from sightline_models.pull import pull
 
 from sightline import services
 from sightline.broker import BrokerConfig
@@ -33,6 +31,8 @@ from sightline.results.report import write_report
 from sightline.results.summary import Run, Summary, build_summary, write_summary
 from sightline.results.terminal import Places
 from sightline.services import BrokerService, DriverService, Service
+from sightline_lakehouse.marts import project_dir, run_dbt
+from sightline_models.pull import pull
 
 _MIB = 1024 * 1024
 _DRAIN_TIMEOUT_S = 600.0

@@ -6,15 +6,15 @@ from importlib.resources import files
 from pathlib import Path
 
 import av
-from sightline_contract.camera import AlertRule, CameraConfig, Line, Zone, load_cameras
-from sightline_contract.errors import ConfigError, SourceError
-from sightline_edge.capture import ImageFolder, VideoFile
-from sightline_edge.config import is_address, mask_password
 
 from sightline.cache import clips_dir
 from sightline.demo.recording import record
 from sightline.demo.stages import Stages
 from sightline.sample_clip import fetch_sample_clip
+from sightline_contract.camera import AlertRule, CameraConfig, Line, Zone, load_cameras
+from sightline_contract.errors import ConfigError, SourceError
+from sightline_edge.capture import ImageFolder, VideoFile
+from sightline_edge.config import is_address, mask_password
 
 SAMPLE_CAMERA = Path(str(files("sightline.demo") / "campus.yaml"))
 # Of a folder of images, or a video that does not say.

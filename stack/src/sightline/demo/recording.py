@@ -4,10 +4,10 @@ import time
 from pathlib import Path
 
 import av
-from sightline_contract.errors import SourceError
-from sightline_edge.config import mask_password
 
 from sightline.demo.stages import Stages
+from sightline_contract.errors import SourceError
+from sightline_edge.config import mask_password
 
 _CONNECT_TIMEOUT_S = 10.0
 

@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from sightline_contract.camera import CameraConfig
 
 from sightline.demo.inputs import DemoInput
 from sightline.demo.layout import Layout
+from sightline_contract.camera import CameraConfig
 
 
 def write_camera(camera: CameraConfig, folder: Path) -> Path:

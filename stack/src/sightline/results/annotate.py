@@ -15,14 +15,14 @@ from typing import Self
 import av
 import cv2
 import numpy as np
-from sightline_contract.camera import CameraConfig
-from sightline_edge.capture import ImageFolder, VideoFile
 
 from sightline.results.lettering import Picture
 from sightline.results.overlay import Overlay
 from sightline.results.reading import Results
 from sightline.results.replay import Replay
 from sightline.results.whole_file import whole_file
+from sightline_contract.camera import CameraConfig
+from sightline_edge.capture import ImageFolder, VideoFile
 
 MAX_WIDTH = 1920
 STILLS = 3

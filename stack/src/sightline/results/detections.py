@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from sightline_contract.batch import get_frames, parse_batch
-from sightline_contract.errors import ContractError
 
 from sightline.results.reading import Results
+from sightline_contract.batch import get_frames, parse_batch
+from sightline_contract.errors import ContractError
 
 # Unpacking is a Python loop; a run of a day is shown by a sample of its messages.
 MAX_MESSAGES = 5_000

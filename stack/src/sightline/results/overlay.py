@@ -11,11 +11,11 @@ from collections.abc import Mapping
 import cv2
 import numpy as np
 import numpy.typing as npt
-from sightline_contract.camera import CameraConfig, Line, Zone
 
 from sightline.results.lettering import DARK, WHITE, Colour, Picture, Plate, Style, paste, plate
 from sightline.results.paths import Floats
 from sightline.results.replay import TRAIL_US, Moment, Seen, Tally
+from sightline_contract.camera import CameraConfig, Line, Zone
 
 Fixed = npt.NDArray[np.int32]
 

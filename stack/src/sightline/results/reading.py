@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
+
 from sightline_contract.errors import StorageError
 from sightline_lakehouse import tables
 from sightline_lakehouse.arrow import arrow_schema

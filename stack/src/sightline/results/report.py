@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from sightline_contract.camera import CameraConfig
 
 from sightline.results.annotate import AnnotatedVideo
 from sightline.results.charts import all_charts
@@ -18,6 +17,7 @@ from sightline.results.reading import Results
 from sightline.results.summary import Latency, Summary
 from sightline.results.terminal import completeness_text
 from sightline.results.whole_file import whole_file
+from sightline_contract.camera import CameraConfig
 
 NEWEST_ALERTS = 12
 
