@@ -116,7 +116,7 @@ def default_home() -> Path:
 
 
 def local_services(
-    home: Path, broker_port: int, cameras: Path | None = None, sql_port: int | None = None
+    home: Path, broker_port: int, cameras: Path | None = None, sql_port: int = DEFAULT_CONNECT_PORT
 ) -> tuple[Service, ...]:
     """Every service of the stack, in the order in which they start; without ``cameras`` the broker alone."""
     broker = BrokerService(BrokerConfig(home / "broker", broker_port))
