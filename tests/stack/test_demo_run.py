@@ -1,7 +1,7 @@
 """The whole path on a clip whose truth is known: real detector runtime, real Kafka, real Spark, real tables."""
 
 import json
-import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -41,6 +41,11 @@ def run_demo(folder: Path, ports: tuple[int, int], *words: str | Path) -> subpro
     return subprocess.run([*command, *words], capture_output=True, text=True, timeout=500, check=False)
 
 
+def processes_about(folder: Path) -> list[int]:
+    """Processes whose command line names the folder; one that has ended has none."""
+    return [p.pid for p in psutil.process_iter(["cmdline"]) if str(folder) in " ".join(p.info["cmdline"] or ())]
+
+
 def rows(tables: Path, name: str) -> list[dict[str, object]]:
     return DeltaTable(tables / name).to_pyarrow_table().to_pylist()
 
@@ -72,7 +77,7 @@ def test_the_demo_finds_what_is_on_the_clip_and_leaves_nothing_running(tmp_path:
         assert sum(1 for _ in video.decode(video=0)) == FRAMES
     assert "<html" in (out / "report.html").read_text()[:200]
     assert all(is_free(port) for port in ports)
-    assert [p.pid for p in psutil.process_iter(["environ"]) if str(out) in " ".join(p.cmdline())] == []
+    assert processes_about(out) == []
 
 
 @pytest.mark.parametrize(
@@ -98,8 +103,6 @@ def test_bad_input_ends_in_one_line_before_anything_starts(tmp_path: Path, words
 
 
 def test_a_port_in_use_is_named_and_nothing_is_left_running(tmp_path: Path) -> None:
-    import socket
-
     clip = write_clip(tmp_path / "clip.mp4")
     model = write_blob_detector(tmp_path / "blobs.onnx")
     with socket.socket() as taken:
@@ -109,5 +112,4 @@ def test_a_port_in_use_is_named_and_nothing_is_left_running(tmp_path: Path) -> N
         done = run_demo(tmp_path, (free_port(), port), "--video", clip, "--model", model)
     assert done.returncode == 1
     assert f"port {port}" in done.stderr
-    children = psutil.Process(os.getpid()).children(recursive=True)
-    assert not [child for child in children if str(tmp_path) in " ".join(child.cmdline())]
+    assert processes_about(tmp_path) == []
