@@ -132,5 +132,5 @@ def _where(places: Places) -> Text:
     named = (("video", places.video), ("report", places.report), ("summary", places.summary), ("tables", places.tables))
     lines = [f"{name:<9}{path}" for name, path in named if path is not None]
     query = QUERY.format(table=places.tables / "gold" / "object_counts")
-    lines.append(f'{"query":<9}python -c "{query}"')
+    lines.append(f'{"query":<9}{sys.executable} -c "{query}"')
     return Text("Where to look\n", style="bold cyan").append(Text("\n".join(lines), style="not bold default"))
