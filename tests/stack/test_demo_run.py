@@ -13,6 +13,7 @@ import pytest
 from blob_detector import write_blob_detector
 from deltalake import DeltaTable
 
+from sightline.demo.layout import fresh_layout
 from sightline.ports import free_port, is_free
 
 pytestmark = [pytest.mark.slow, pytest.mark.spark, pytest.mark.kafka]
@@ -102,7 +103,8 @@ def test_bad_input_ends_in_one_line_before_anything_starts(tmp_path: Path, words
     assert not (tmp_path / "out" / "work" / "broker").exists()
 
 
-def test_a_port_in_use_is_named_and_nothing_is_left_running(tmp_path: Path) -> None:
+def test_a_port_in_use_is_named_and_the_last_run_is_kept(tmp_path: Path) -> None:
+    fresh_layout(tmp_path / "out").summary.write_text("of a stack that is still up")
     clip = write_clip(tmp_path / "clip.mp4")
     model = write_blob_detector(tmp_path / "blobs.onnx")
     with socket.socket() as taken:
@@ -112,4 +114,5 @@ def test_a_port_in_use_is_named_and_nothing_is_left_running(tmp_path: Path) -> N
         done = run_demo(tmp_path, (free_port(), port), "--video", clip, "--model", model)
     assert done.returncode == 1
     assert f"port {port}" in done.stderr
+    assert (tmp_path / "out" / "summary.json").read_text() == "of a stack that is still up"
     assert processes_about(tmp_path) == []

@@ -5,6 +5,7 @@ dbt is a client there: it needs no JVM and no environment variable of the Spark 
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from sightline_contract.errors import ConfigError, StageError, ToolMissingError
+from sightline_contract.errors import ConfigError, StageError, StorageError, ToolMissingError
 
 PASSED: Final = frozenset({"success", "pass", "warn", "no-op"})
 TABLE_ROOT_VARIABLE: Final = "SIGHTLINE_TABLE_ROOT"
@@ -118,9 +119,11 @@ def _node(result: dict[str, Any]) -> DbtNode:
     return DbtNode(names[0], kind, result["status"], float(result["execution_time"]), message[:300])
 
 
-def _did_not_run(finished: subprocess.CompletedProcess[str], log_path: Path) -> StageError | ToolMissingError:
+def _did_not_run(finished: subprocess.CompletedProcess[str], log_path: Path) -> StageError | StorageError | ToolMissingError:
     if "No module named" in finished.stderr and "dbt" in finished.stderr:
         return ToolMissingError("dbt is not installed: install sightline with its extra 'marts'")
     said = finished.stdout + finished.stderr
+    if os.strerror(errno.ENOSPC) in said:
+        return StorageError(f"disk full: dbt could not write to {log_path} or the tables: free some space, then run again")
     wrong = " ".join(said.rpartition("Encountered an error:")[2].split())
     return StageError(f"dbt ended with {finished.returncode} ({wrong[:300]}): see {log_path / 'dbt.log'}")

@@ -24,6 +24,7 @@ from sightline.demo.stages import Stages
 from sightline.driver_process import DriverConfig, DriverProcess
 from sightline.jars import GROUPS, fetch_jars, missing_jars
 from sightline.java import find_java
+from sightline.ports import require_free
 from sightline.processes import Child
 from sightline.results.annotate import AnnotatedVideo, annotate_video
 from sightline.results.reading import read_results
@@ -36,6 +37,7 @@ from sightline_models.pull import pull
 
 _MIB = 1024 * 1024
 _DRAIN_TIMEOUT_S = 600.0
+_LEFT_UP = "end it ('sightline down' ends a stack that was left up)"
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,9 @@ class Demo:
         self._options = options
         self._stages = Stages(console)
         self._java = find_java()
+        # Before the folder is cleared: it may hold the data of a stack that an earlier demo left up.
+        require_free(options.broker_port, "the broker", f"{_LEFT_UP}, or choose another port with --port")
+        require_free(options.sql_port, "the SQL endpoint", f"{_LEFT_UP}, or choose another port with --sql-port")
         self._layout = fresh_layout(options.out)
         self._services: list[Service] = []
         self._children: list[Child] = []
