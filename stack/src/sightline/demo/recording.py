@@ -26,8 +26,10 @@ def record(address: str, seconds: float | None, folder: Path, stages: Stages) ->
                 copy = file.add_stream_from_template(stream)
                 started_s = time.monotonic()
                 for packet in camera.demux(stream):
-                    if packet.dts is None:
+                    if not packet.size:  # the last one, which flushes the decoder
                         continue
+                    if packet.dts is None:  # RTP carries presentation times only
+                        packet.dts = packet.pts
                     packet.stream = copy
                     file.mux(packet)
                     passed_s = time.monotonic() - started_s
