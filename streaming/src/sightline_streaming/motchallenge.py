@@ -50,11 +50,11 @@ def track_file(
     """
     params = _params(scene, thresholds)
     _check(frame_rate, frame_size)
-    detections = _in_frame(read_detections(det), frame_size)
+    detections = in_frame(read_detections(det), frame_size)
     if not len(detections):
         raise SourceError(f"{det}: all detections lie outside a frame of {frame_size[0]}x{frame_size[1]}: check the frame size")
     emissions = track_detections(params, detections, frame_rate)
-    rows = _results(emissions, frame_rate)
+    rows = results(emissions, frame_rate)
     write_results(out, rows)
     return TrackSummary(
         frames=len(np.unique(detections[:, 0])),
@@ -81,7 +81,8 @@ def _check(frame_rate: float, frame_size: tuple[int, int]) -> None:
         raise ConfigError(f"frame size {frame_size[0]}x{frame_size[1]} is empty: give WIDTHxHEIGHT in pixels")
 
 
-def _in_frame(rows: Table, frame_size: tuple[int, int]) -> Table:
+def in_frame(rows: Table, frame_size: tuple[int, int]) -> Table:
+    """The detections that do not lie outside the frame altogether."""
     width, height = frame_size
     left, top, right, bottom = rows[:, 1], rows[:, 2], rows[:, 1] + rows[:, 3], rows[:, 2] + rows[:, 4]
     return rows[(left < width) & (top < height) & (right > 0) & (bottom > 0)]
@@ -193,7 +194,7 @@ def _time_us(frame: int, interval_us: float) -> int:
     return int(frame * interval_us + 0.5)
 
 
-def _results(emissions: Records, frame_rate: float) -> Table:
+def results(emissions: Records, frame_rate: float) -> Table:
     """Rows (frame, id, left, top, width, height, score, class) by frame, then id."""
     shown = emissions[emissions["source"] != ENDED]
     rows = np.empty((len(shown), 8))
