@@ -2,25 +2,25 @@
 
 A pair is possible where prediction and detection overlap and the detection is not too far off for what the motion filter
 knows of the track. Among possible pairs the sum of overlaps, less a price for surprise, is made largest.
+
+A detection left after both, before it starts a track, may be an object that braked while unseen (``recovery``), or one too
+fast for its boxes to overlap (``first_steps``).
 """
 
 import numpy as np
 import numpy.typing as npt
 
 from sightline_streaming.core.assignment import match
+from sightline_streaming.core.first_steps import match_first_steps
 from sightline_streaming.core.kernel import Record, Records, inner
 from sightline_streaming.core.motion import predict, surprise
 from sightline_streaming.core.overlap import overlap
 from sightline_streaming.core.params import TrackerParams
-
-# In place of a slot: a detection of no track yet, and one that is no use to any.
-FREE, USELESS = -1, -2
+from sightline_streaming.core.records import FREE, LATELY_FRAMES, USELESS
+from sightline_streaming.core.recovery import match_on_the_way
 
 # What a possible pair is worth at least, so that it is made where nothing better is.
 LEAST_WORTH = 1e-3
-
-# Unsure detections match a track that missed no more than a frame, however slow the camera.
-LATELY_FRAMES = 2.5
 
 # Boxes beyond are no pixels.
 LARGEST_PX = 1e7
@@ -49,6 +49,9 @@ def associate(
     if n_slots > 0 and n > 0:
         _match_all(params, scene, tracks, t_us, boxes, scores, classes, unsure > 0, detection_of, slot_of)
     _drop_duplicates(params, slot_of, boxes, scores, classes)
+    if n_slots > 0 and _count_new(params, scores, slot_of) > 0:
+        match_on_the_way(params, tracks, t_us, boxes, scores, classes, detection_of, slot_of)
+        match_first_steps(params, scene, tracks, t_us, boxes, scores, classes, detection_of, slot_of)
     return detection_of, slot_of
 
 
@@ -137,3 +140,12 @@ def _drop_duplicates(params: TrackerParams, slot_of: Indices, boxes: Boxes, scor
                 if overlap(a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3]) > params.duplicate_overlap:
                     slot_of[d] = USELESS
                     break
+
+
+@inner
+def _count_new(params: TrackerParams, scores: Scores, slot_of: Indices) -> int:
+    """How many detections would start a track."""
+    n = 0
+    for d in range(slot_of.shape[0]):
+        n += slot_of[d] == FREE and scores[d] >= params.new_score
+    return n
