@@ -12,8 +12,9 @@ from confluent_kafka import Message
 from sightline_contract.camera import AlertRule, CameraConfig, Zone
 from sightline_contract.events import Alert
 from sightline_contract.grid import cells_in
+from sightline_contract.rules import minutes_of
 from sightline_contract.topics import ALERTS, EVENTS
-from sightline_streaming.alerts import minutes_of, rule_rows
+from sightline_streaming.alerts import rule_rows
 
 if TYPE_CHECKING:
     from tests.streaming.conftest import Site
@@ -39,7 +40,7 @@ def test_a_rule_is_one_row_for_every_cell_of_its_zone() -> None:
 
 
 def test_a_rule_without_hours_holds_all_day() -> None:
-    assert minutes_of(AlertRule()) == (0, 24 * 60)
+    assert minutes_of(AlertRule().hours) == (0, 24 * 60)
 
 
 @pytest.mark.spark

@@ -163,6 +163,7 @@ def _health(camera: str, share: float, second: int) -> Row:
         "batches_duplicate": 0,
         "batches_missing": 0,
         "batches_late": 0,
+        "lag_ms": 120,
     }
 
 

@@ -1,4 +1,4 @@
-"""A camera as its site describes it: frame, counting lines, zones, classes, scale. One YAML file a camera.
+"""A camera as its site describes it: frame, counting lines, zones with rules, classes, scale. One YAML file a camera.
 
 Coordinates are pixels of ``frame_size``, x to the right and y down; where an object stands is the middle of its box's lower
 edge (its foot-point). A line has a direction: seen on the picture when walking from ``start`` to ``end``, an object that
@@ -13,6 +13,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from sightline_contract.errors import ConfigError
 from sightline_contract.labels import COCO_80, UNKNOWN_CLASS, class_ids
+from sightline_contract.rules import MAX_RULES, Hours, Rule, needs_scale
 from sightline_contract.settings import Settings, load_settings
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
@@ -54,19 +55,19 @@ class AlertRule(Settings):
 
     classes: tuple[str, ...] = ("person",)
     min_score: Score = 0.5
-    # Local hours "HH:MM-HH:MM" in UTC, may run over midnight; empty means always.
-    hours: Annotated[str, StringConstraints(pattern=r"^(([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d)?$")] = ""
+    hours: Hours = ""
     severity: Annotated[str, StringConstraints(pattern="^(info|warning|critical)$")] = "warning"
     # The zone must have been empty of these classes for so long before it alerts again.
     rearm_s: Annotated[float, Field(ge=0)] = 5.0
 
 
 class Zone(Settings):
-    """A polygon on the picture; visits to it are recorded, and a detection in it can be an alert."""
+    """A polygon on the picture; visits to it are recorded, a detection in it can be an alert, a track can break its rules."""
 
     name: Name
     polygon: Annotated[tuple[Point, ...], Field(min_length=3, max_length=64)]
     alert: AlertRule | None = None
+    rules: tuple[Rule, ...] = ()
 
 
 class CameraConfig(Settings):
@@ -103,7 +104,28 @@ class CameraConfig(Settings):
                 raise ValueError(f"class {error.args[0]!r} is neither one of COCO's 80 nor in site_labels") from error
         if self.metres_per_pixel and self.homography:
             raise ValueError("give metres_per_pixel or homography, not both")
+        if self.homography and abs(determinant(self.homography)) < 1e-12:
+            raise ValueError(
+                "homography cannot be inverted: give nine numbers from pixels to metres, measured at 4 points or more"
+            )
+        self._check_rules()
         return self
+
+    def _check_rules(self) -> None:
+        rules = [(zone.name, rule) for zone in self.zones for rule in zone.rules]
+        if len(rules) > MAX_RULES:
+            raise ValueError(f"its zones have {len(rules)} rules together: give at most {MAX_RULES}")
+        counted = set(self.class_ids)
+        for zone, rule in rules:
+            what = f"zone {zone!r}: the {rule.kind} rule"
+            try:
+                watched = class_ids(rule.classes, self.site_labels)
+            except KeyError as error:
+                raise ValueError(f"{what} has a class {error.args[0]!r} neither of COCO's 80 nor in site_labels") from error
+            if not counted.intersection(watched):
+                raise ValueError(f"{what} watches none of the camera's classes: add one of them to the camera's 'classes'")
+            if needs_scale(rule) and not (self.metres_per_pixel or self.homography):
+                raise ValueError(f"{what} speaks of km/h: give the camera's homography or metres_per_pixel")
 
     def _points(self) -> list[tuple[str, Point]]:
         on_lines = [(f"line {line.name!r}", point) for line in self.lines for point in (line.start, line.end)]
@@ -113,6 +135,12 @@ class CameraConfig(Settings):
     def class_ids(self) -> tuple[int, ...]:
         """Ids of the classes that count."""
         return class_ids(self.classes, self.site_labels)
+
+
+def determinant(matrix: tuple[float, ...]) -> float:
+    """Of a row-major 3 x 3 matrix."""
+    a, b, c, d, e, f, g, h, i = matrix
+    return a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)
 
 
 def load_cameras(path: Path) -> tuple[CameraConfig, ...]:

@@ -16,9 +16,10 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F  # noqa: N812 - the name that Spark's users know
 from pyspark.sql.streaming.query import StreamingQuery
 
-from sightline_contract.camera import AlertRule, CameraConfig
+from sightline_contract.camera import CameraConfig
 from sightline_contract.events import Alert, DetectionEvent
 from sightline_contract.grid import cells_in
+from sightline_contract.rules import minutes_of
 from sightline_contract.topics import ALERTS, EVENTS
 from sightline_streaming.job import Job, JobContext, interval
 from sightline_streaming.kafka import read_topics, sink_options
@@ -40,18 +41,10 @@ def rule_rows(cameras: Iterable[CameraConfig]) -> Iterator[tuple[Any, ...]]:
             if zone.alert is None:
                 continue
             rule = zone.alert
-            span = minutes_of(rule)
+            span = minutes_of(rule.hours)
             about = (zone.name, f"{camera.camera_id}/{zone.name}", list(rule.classes), rule.min_score, *span, rule.severity)
             for cell in cells_in([(x / width, y / height) for x, y in zone.polygon]):
                 yield camera.camera_id, cell, *about
-
-
-def minutes_of(rule: AlertRule) -> tuple[int, int]:
-    """Minutes of the UTC day, from and to (exclusive); to is not above from where the hours run over midnight."""
-    if not rule.hours:
-        return 0, _MINUTES_A_DAY
-    first, last = (int(hour) * 60 + int(minute) for hour, minute in (time.split(":") for time in rule.hours.split("-")))
-    return first, last
 
 
 def event_schema() -> str:

@@ -15,6 +15,7 @@ from sightline_contract.topics import DETECTIONS
 from sightline_lakehouse.arrow import arrow_schema
 from sightline_lakehouse.tables import (
     CAMERA_HEALTH,
+    COUNT_ANOMALIES,
     DEAD_LETTERS,
     LINE_CROSSINGS,
     OBJECT_COUNTS,
@@ -30,6 +31,7 @@ TABLE_OF_KIND: dict[str, Table] = {
     "visit": ZONE_VISITS,
     "health": CAMERA_HEALTH,
     "count": OBJECT_COUNTS,
+    "anomaly": COUNT_ANOMALIES,
     "dead_letter": DEAD_LETTERS,
 }
 ALL_CLASSES = "all"
@@ -94,6 +96,12 @@ def _completeness(rows: pa.RecordBatch) -> pa.Array:
     return pc.min_element_wise(share, 1.0)
 
 
+def _score(rows: pa.RecordBatch) -> pa.Array:
+    """A segment's is its own, an anomaly's follows from what was expected."""
+    unusual = pc.divide(pc.subtract(rows["objects"].cast(pa.float64()), rows["expected"]), rows["deviation"])
+    return pc.coalesce(rows["score"].cast(pa.float64()), unusual)
+
+
 _TRACK = ("camera_id", "session", "track_no")  # as ids.track_id writes it
 
 _DERIVE: dict[str, _Derive] = {
@@ -111,5 +119,9 @@ _DERIVE: dict[str, _Derive] = {
     "window_start": _time("window_start_us"),
     "arrived_at": _time("arrived_us"),
     "completeness": _completeness,
+    "lag_ms": lambda rows: pc.divide(rows["lag_us"], 1000),
+    "hour_start": _time("start_us"),
+    "seen": lambda rows: rows["objects"],
+    "score": _score,
     "source_topic": lambda rows: pa.array([DETECTIONS.name] * rows.num_rows),
 }

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from sightline_streaming.core.kernel import Record, Records, inner
 
-SEGMENT, CROSSING, VISIT, COUNT, HEALTH = range(5)
+SEGMENT, CROSSING, VISIT, COUNT, HEALTH, ANOMALY = range(6)
 
 ROW = np.dtype(
     [
@@ -32,6 +32,9 @@ ROW = np.dtype(
         ("batches_late", np.int64),
         ("score_sum", np.float64),  # over the observations
         ("distance_px", np.float64),
+        ("lag_us", np.int64),  # least time from a message's last frame to its arrival
+        ("expected", np.float64),  # usual count, and its standard deviation
+        ("deviation", np.float64),
         ("camera", np.int32),
         ("model", np.int32),
         ("class_id", np.int32),
@@ -39,6 +42,7 @@ ROW = np.dtype(
         ("observations", np.int32),
         ("objects", np.int32),
         ("new_objects", np.int32),
+        ("days", np.int32),  # behind what is usual
         ("x", np.float32),
         ("y", np.float32),
         ("kind", np.uint8),

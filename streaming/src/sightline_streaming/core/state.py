@@ -15,11 +15,11 @@ import numpy.typing as npt
 from sightline_contract.camera import MAX_LINES, MAX_ZONES
 from sightline_contract.errors import StateError
 from sightline_streaming.core.kernel import Records
-from sightline_streaming.core.memory import CAMERA, PATH, TALLY, WINDOW, Memory, Parts
+from sightline_streaming.core.memory import CAMERA, HABIT, PATH, TALLY, WINDOW, Memory, Parts
 from sightline_streaming.core.records import SCENE, TRACK
 
 MAGIC = b"SLST"
-VERSION = 1
+VERSION = 2
 
 # Version to the function that makes the next version's body of it.
 UPGRADES: dict[int, Callable[[bytes], bytes]] = {}
@@ -33,7 +33,7 @@ _AT_LINE = {name: PATH[name].base for name in ("side", "towards", "cut_us", "cut
 _AT_ZONE = {name: PATH[name].base for name in ("phase", "entered_us", "left_us")}
 _ALONE = [name for name in PATH.names or () if name not in _AT_LINE and name not in _AT_ZONE]
 _TRACK_PATH = np.dtype([(name, PATH[name]) for name in _ALONE])
-_SECTIONS = (CAMERA, SCENE, TRACK, _TRACK_PATH, *_AT_LINE.values(), *_AT_ZONE.values(), WINDOW, TALLY)
+_SECTIONS = (CAMERA, SCENE, TRACK, _TRACK_PATH, *_AT_LINE.values(), *_AT_ZONE.values(), WINDOW, TALLY, HABIT)
 _LAYOUT = zlib.crc32(repr([(kind.descr, kind.itemsize) for kind in _SECTIONS]).encode())
 _REMEDY = "restore it from a copy, or start the query on a new checkpoint"
 
@@ -41,7 +41,7 @@ _REMEDY = "restore it from a copy, or start the query on a new checkpoint"
 def snapshot(memory: Memory, window_us: int) -> bytes:
     """``memory`` as bytes; the same memory gives the same bytes."""
     parts = memory.parts
-    tracks, windows, tallies = (int(n) for n in parts.used)
+    tracks, windows, tallies, habits = (int(n) for n in parts.used)
     paths = parts.paths[:tracks]
     at_lines, at_zones = _own_places(memory.cameras)
     arrays = (
@@ -53,6 +53,7 @@ def snapshot(memory: Memory, window_us: int) -> bytes:
         *(paths[name][at_zones] for name in _AT_ZONE),
         parts.windows[:windows],
         parts.tallies[:tallies],
+        parts.habits[:habits],
     )
     sections = [_COUNT.pack(len(array)) + array.tobytes() for array in arrays]
     body = b"".join((_BODY.pack(_LAYOUT, window_us), _texts(memory.names), _texts(memory.models), *sections))
@@ -86,9 +87,9 @@ def restore(value: bytes, window_us: int) -> Memory:
             if len(values) != own.sum():
                 raise StateError(f"shard state contradicts itself (its counts differ): {_REMEDY}")
             paths[name][own] = values
-    windows, tallies = reader.array(WINDOW), reader.array(TALLY)
-    used = np.array([len(tracks), len(windows), len(tallies)], np.int64)
-    return Memory(names, models, cameras, scenes, Parts(used, tracks, paths, windows, tallies))
+    windows, tallies, habits = reader.array(WINDOW), reader.array(TALLY), reader.array(HABIT)
+    used = np.array([len(tracks), len(windows), len(tallies), len(habits)], np.int64)
+    return Memory(names, models, cameras, scenes, Parts(used, tracks, paths, windows, tallies, habits))
 
 
 def _own_places(cameras: Records) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
