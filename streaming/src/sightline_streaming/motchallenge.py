@@ -153,38 +153,20 @@ def _track(
 ) -> Records:
     scene, tracks, n_slots = np.zeros(1, SCENE), np.zeros(8, TRACK), 0
     emissions, n_emissions = np.zeros(1024, EMISSION), 0
-    frame = frames[0]
-    for k in range(frames.shape[0]):
+    k, frame, n_empty = 0, frames[0], 0
+    while k < frames.shape[0]:
         # Frames without detections pass, too, as in the streaming job, until no track is left that could notice.
-        last_shown = min(frames[k], frame + MAX_EMPTY)
-        while frame < last_shown and n_slots > 0:
-            tracks, n_slots, emissions, n_emissions = step(
-                params,
-                scene,
-                tracks,
-                n_slots,
-                emissions,
-                n_emissions,
-                _time_us(frame, interval_us),
-                boxes[:0],
-                scores[:0],
-                classes[:0],
-            )
-            frame += 1
-        a, b, frame = bounds[k], bounds[k + 1], frames[k]
+        if n_slots == 0 or n_empty == MAX_EMPTY:
+            frame = frames[k]
+        given = frame == frames[k]
+        a, b = (bounds[k], bounds[k + 1]) if given else (0, 0)
         tracks, n_slots, emissions, n_emissions = step(
-            params,
-            scene,
-            tracks,
-            n_slots,
-            emissions,
-            n_emissions,
-            _time_us(frame, interval_us),
-            boxes[a:b],
-            scores[a:b],
-            classes[a:b],
-        )
+            params, scene, tracks, n_slots, emissions, n_emissions, _time_us(frame, interval_us),
+            boxes[a:b], scores[a:b], classes[a:b],
+        )  # fmt: skip
         frame += 1
+        k += given
+        n_empty = 0 if given else n_empty + 1
     tracks, n_slots, emissions, n_emissions = finish(scene, tracks, n_slots, emissions, n_emissions)
     return emissions[:n_emissions]
 

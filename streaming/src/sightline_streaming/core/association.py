@@ -2,25 +2,23 @@
 
 A pair is possible where prediction and detection overlap and the detection is not too far off for what the motion filter
 knows of the track. Among possible pairs the sum of overlaps, less a price for surprise, is made largest.
+
+What is left after both may be an object too fast for its boxes to overlap: see ``first_steps``.
 """
 
 import numpy as np
 import numpy.typing as npt
 
 from sightline_streaming.core.assignment import match
+from sightline_streaming.core.first_steps import match_first_steps
 from sightline_streaming.core.kernel import Record, Records, inner
 from sightline_streaming.core.motion import predict, surprise
 from sightline_streaming.core.overlap import overlap
 from sightline_streaming.core.params import TrackerParams
-
-# In place of a slot: a detection of no track yet, and one that is no use to any.
-FREE, USELESS = -1, -2
+from sightline_streaming.core.records import FREE, LATELY_FRAMES, USELESS
 
 # What a possible pair is worth at least, so that it is made where nothing better is.
 LEAST_WORTH = 1e-3
-
-# Unsure detections match a track that missed no more than a frame, however slow the camera.
-LATELY_FRAMES = 2.5
 
 # Boxes beyond are no pixels.
 LARGEST_PX = 1e7
@@ -49,6 +47,8 @@ def associate(
     if n_slots > 0 and n > 0:
         _match_all(params, scene, tracks, t_us, boxes, scores, classes, unsure > 0, detection_of, slot_of)
     _drop_duplicates(params, slot_of, boxes, scores, classes)
+    if n_slots > 0 and params.first_reach > 0.0:
+        match_first_steps(params, scene, tracks, t_us, boxes, scores, classes, detection_of, slot_of)
     return detection_of, slot_of
 
 

@@ -8,6 +8,12 @@ PAST = 6
 # Where an emitted box comes from.
 OBSERVED, BEFORE_CONFIRMATION, INTERPOLATED, ENDED = 0, 1, 2, 3
 
+# In place of a detection's slot: a detection of no track yet, and one that is no use to any.
+FREE, USELESS = -1, -2
+
+# A track seen within so many usual frame intervals was seen lately: it missed no more than a frame, however slow the camera.
+LATELY_FRAMES = 2.5
+
 # One track. The motion state is the one at seen_us: a track without observations is not touched, only predicted.
 TRACK = np.dtype(
     [

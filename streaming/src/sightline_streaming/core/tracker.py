@@ -10,13 +10,13 @@ Invariants
 import numpy as np
 import numpy.typing as npt
 
-from sightline_streaming.core.association import FREE, associate
+from sightline_streaming.core.association import associate
 from sightline_streaming.core.emission import emit_beginning, emit_past, emit_refound, room_for
 from sightline_streaming.core.kernel import Record, Records, inner, kernel
-from sightline_streaming.core.lifecycle import confirm_if_due, expired, free_slot, remember, start_track
-from sightline_streaming.core.motion import observe
+from sightline_streaming.core.lifecycle import confirm_if_due, expired, forget_false_start, free_slot, remember, start_track
+from sightline_streaming.core.motion import is_first_step, observe, restart_motion
 from sightline_streaming.core.params import FIXED_CAMERA, MOVING_CAMERA, TrackerParams
-from sightline_streaming.core.records import EMISSION, ENDED, OBSERVED, SCENE, TRACK
+from sightline_streaming.core.records import EMISSION, ENDED, FREE, OBSERVED, SCENE, TRACK
 
 __all__ = ["EMISSION", "FIXED_CAMERA", "MOVING_CAMERA", "SCENE", "TRACK", "TrackerParams", "finish", "step"]
 
@@ -104,7 +104,12 @@ def _observe(
     box: npt.NDArray[np.float32],
     score: float,
 ) -> tuple[Records, int]:
-    observe(params, track, (t_us - track.seen_us) * 1e-6, box, score)
+    dt_s = (t_us - track.seen_us) * 1e-6
+    if is_first_step(track, dt_s, box):
+        forget_false_start(params, track, box)
+        restart_motion(params, track, dt_s, box)
+    else:
+        observe(params, track, dt_s, box, score)
     remember(params, track, t_us, box, score)
     if not track.confirmed:
         return _confirm(params, scene, track, slot, emissions, n_emissions)
