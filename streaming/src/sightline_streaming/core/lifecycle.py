@@ -120,7 +120,9 @@ def confirm_if_due(params: TrackerParams, scene: Record, track: Record) -> bool:
 
 
 @inner
-def expired(params: TrackerParams, scene: Record, track: Record, t_us: int) -> bool:
+def expired(params: TrackerParams, scene: Record, track: Record, t_us: int, has_look: bool) -> bool:
     """Whether the track went without observation for longer than a track of its kind lives: at any rate a lost frame or two."""
     lifetime_s = params.lost_s if track.confirmed else params.tentative_s
+    if has_look and track.confirmed:
+        lifetime_s = max(lifetime_s, params.look_lost_s)
     return bool(t_us - track.seen_us > max(lifetime_s * 1e6, LEAST_FRAMES * scene.interval_us))

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from sightline_contract.batch import MAX_APPEARANCE_SIZE
+
 # Observations that a track remembers: its path before confirmation (thinned out where it is longer), its heading after.
 PAST = 6
 
@@ -35,6 +37,10 @@ TRACK = np.dtype(
     ],
     align=True,
 )
+
+# What one track looks like, beside its TRACK: a direction, all 0 while it is not known; only as many numbers as the camera's
+# vectors have count. Kept for cameras that send vectors.
+LOOK = np.dtype([("vector", np.int16, (MAX_APPEARANCE_SIZE,))], align=True)
 
 # What the tracker knows of one camera beside its tracks; all zero is a camera never seen.
 SCENE = np.dtype(
