@@ -14,7 +14,7 @@ from sightline_streaming.core.kernel import Record, Records, inner
 from sightline_streaming.core.memory import ALARM, ALARMS, HABITS, PATH, TALLIES, TRACKS, TRAIL, TRAILS, WINDOWS, Parts
 from sightline_streaming.core.paths import forget_places
 from sightline_streaming.core.records import EMISSION, TRACK
-from sightline_streaming.core.rows import at_least
+from sightline_streaming.core.rows import at_least, copy_record
 from sightline_streaming.core.site import Rules
 from sightline_streaming.core.windows import DETECTIONS, NEW_OBJECTS, OBJECTS, Ring, empty_window, open_window
 
@@ -63,8 +63,8 @@ def unpack(rules: Rules, site: Record, camera: Record, old: Parts, at: Places, d
         desk.trails[slot].track_no = 0
     for k in range(at[TRACKS], at[TRACKS] + camera.n_tracks):
         slot = old.paths[k].slot
-        tracks[slot] = old.tracks[k]
-        desk.paths[slot] = old.paths[k]
+        copy_record(tracks, slot, old.tracks, k)
+        copy_record(desk.paths, slot, old.paths, k)
         if camera.places != site.places:
             forget_places(desk.paths[slot])
     _unpack_rules(site, camera, old, at, desk)
@@ -98,9 +98,9 @@ def _unpack_rules(site: Record, camera: Record, old: Parts, at: Places, desk: De
         return
     if camera.places == site.places:
         for k in range(camera.n_tracks):
-            desk.trails[old.paths[at[TRACKS] + k].slot] = old.trails[at[TRAILS] + k]
+            copy_record(desk.trails, old.paths[at[TRACKS] + k].slot, old.trails, at[TRAILS] + k)
         for rule in range(camera.n_rules):
-            desk.alarms[rule] = old.alarms[at[ALARMS] + rule]
+            copy_record(desk.alarms, rule, old.alarms, at[ALARMS] + rule)
     at[TRAILS] += camera.n_tracks
     at[ALARMS] += camera.n_rules
 
@@ -123,16 +123,16 @@ def pack(rules: Rules, camera: Record, new: Parts, desk: Desk, ring: Ring) -> Pa
     camera.n_slots = 0
     for slot in range(n_slots):
         if desk.tracks[slot].live:
-            new.tracks[used[TRACKS]] = desk.tracks[slot]
-            new.paths[used[TRACKS]] = desk.paths[slot]
+            copy_record(new.tracks, used[TRACKS], desk.tracks, slot)
+            copy_record(new.paths, used[TRACKS], desk.paths, slot)
             new.paths[used[TRACKS]].slot = slot
             if camera.n_rules > 0:
-                new.trails[used[TRAILS]] = desk.trails[slot]
+                copy_record(new.trails, used[TRAILS], desk.trails, slot)
                 used[TRAILS] += 1
             used[TRACKS] += 1
             camera.n_slots = slot + 1
     for rule in range(camera.n_rules):
-        new.alarms[used[ALARMS]] = desk.alarms[rule]
+        copy_record(new.alarms, used[ALARMS], desk.alarms, rule)
         used[ALARMS] += 1
     for number in range(camera.closed_before, camera.closed_before + rules.open_windows):
         place = number % rules.open_windows
