@@ -246,6 +246,26 @@ def test_a_walker_is_one_track_at_low_frame_rates(frame_rate):
     assert paths(np.concatenate(shown)) == [pytest.approx(path)]
 
 
+def test_a_car_that_brakes_behind_something_is_found_where_it_stopped():
+    drives = [[car(100 + 10 * k)] for k in range(20)]
+    emissions = walk(Camera(), drives + [[]] * 25 + [[car(400)]] * 20)
+    assert len(paths(emissions)) == 1
+
+
+def test_a_queue_that_stops_and_goes_keeps_its_numbers_though_one_detection_in_ten_is_missed():
+    random = np.random.default_rng(2)
+    seen, camera, at = [], Camera(), 0.0
+    for k in range(600):
+        at += 0.0 if k % 200 >= 100 else 4.0 * np.sin(np.pi * (k % 200) / 100)
+        queue = [at - 130 * i + random.normal(0, 1.5) for i in range(4)]
+        seen.append(camera.see(START_US + k * FRAME_US, [car(x) for x in queue if random.random() > 0.1]))
+    emissions = np.concatenate(seen)
+    assert len(paths(emissions)) == 4
+    # Nobody's box is handed to a neighbour, a length and a third away.
+    for number in numbers(emissions):
+        assert np.abs(np.diff(emissions["x1"][emissions["track_no"] == number])).max() < 40
+
+
 def test_a_false_detection_is_no_beginning_of_an_object_that_stands_elsewhere():
     emissions = walk(Camera(), [[car(100)]] + [[car(350 + k)] for k in range(8)])
     assert paths(emissions) == [[350 + k for k in range(8)]]

@@ -4,7 +4,8 @@ A pair is possible where prediction and detection overlap and the detection is n
 knows of the track. Among possible pairs the sum of overlaps, less a price for surprise, is made largest. Where both have an
 appearance vector, likeness counts as well, and a sure detection that looks the same needs no overlap.
 
-What is left after both may be an object too fast for its boxes to overlap: see ``first_steps``.
+A detection left after both, before it starts a track, may be an object that braked while unseen (``recovery``), or one too
+fast for its boxes to overlap (``first_steps``).
 """
 
 import numpy as np
@@ -18,6 +19,7 @@ from sightline_streaming.core.motion import predict, surprise
 from sightline_streaming.core.overlap import overlap
 from sightline_streaming.core.params import TrackerParams
 from sightline_streaming.core.records import FREE, LATELY_FRAMES, USELESS
+from sightline_streaming.core.recovery import match_on_the_way
 
 # What a possible pair is worth at least, so that it is made where nothing better is.
 LEAST_WORTH = 1e-3
@@ -50,7 +52,8 @@ def associate(
     if n_slots > 0 and n > 0:
         _match_all(params, scene, tracks, t_us, boxes, scores, classes, cosines, unsure > 0, detection_of, slot_of)
     _drop_duplicates(params, slot_of, boxes, scores, classes)
-    if n_slots > 0 and params.first_reach > 0.0:
+    if n_slots > 0 and _count_new(params, scores, slot_of) > 0:
+        match_on_the_way(params, tracks, t_us, boxes, scores, classes, detection_of, slot_of)
         match_first_steps(params, scene, tracks, t_us, boxes, scores, classes, detection_of, slot_of)
     return detection_of, slot_of
 
@@ -181,3 +184,12 @@ def _drop_duplicates(params: TrackerParams, slot_of: Indices, boxes: Boxes, scor
                 if overlap(a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3]) > params.duplicate_overlap:
                     slot_of[d] = USELESS
                     break
+
+
+@inner
+def _count_new(params: TrackerParams, scores: Scores, slot_of: Indices) -> int:
+    """How many detections would start a track."""
+    n = 0
+    for d in range(slot_of.shape[0]):
+        n += slot_of[d] == FREE and scores[d] >= params.new_score
+    return n

@@ -37,7 +37,7 @@ def match_first_steps(
     slot_of: Indices,
 ) -> None:
     """Add pairs to ``detection_of`` (each slot's, -1: none) and ``slot_of`` (each detection's, FREE: none)."""
-    if _count_new(params, scores, slot_of) == 0:
+    if params.first_reach <= 0.0:
         return
     young = _young(scene, tracks, t_us, detection_of)
     if young.shape[0] == 0:
@@ -71,14 +71,6 @@ def _young(scene: Record, tracks: Records, t_us: int, detection_of: Indices) -> 
             young[n] = slot
             n += 1
     return young[:n]
-
-
-@inner
-def _count_new(params: TrackerParams, scores: npt.NDArray[np.float32], slot_of: Indices) -> int:
-    n = 0
-    for d in range(slot_of.shape[0]):
-        n += slot_of[d] == FREE and scores[d] >= params.new_score
-    return n
 
 
 @inner

@@ -21,10 +21,13 @@ class TrackerParams(NamedTuple):
     # what a pair at that limit loses of its overlap when pairs compete.
     surprise_limit: float = 30.0
     surprise_cost: float = 0.5
-    # Farthest step between two frames, in widths and heights of the box, of an object whose speed is not yet known.
+    # Farthest step between two frames, in widths and heights of the box, of an object whose speed is not yet known;
+    # 0: none.
     first_reach: float = 3.5
+    # Smallest overlap with a detection, somewhere on its way, of a lost track that may have slowed down.
+    way_overlap: float = 0.6
     # A track is confirmed when the log odds of its scores, each above those of new_score, add up to this.
-    confirm_evidence: float = 6.0
+    confirm_evidence: float = 5.0
     confirm_hits: float = 2.0
     # How long a track lives without an observation, unconfirmed and confirmed; unsure ones only match a track seen lately.
     tentative_s: float = 0.3
@@ -49,7 +52,7 @@ class TrackerParams(NamedTuple):
 
 FIXED_CAMERA = TrackerParams()
 # What moves on the picture because the camera does is less predictable, and soon out of the picture.
-MOVING_CAMERA = TrackerParams(first_overlap=0.25, lost_s=1.0, accelerate=1.5, first_speed=2.0)
+MOVING_CAMERA = TrackerParams(first_overlap=0.25, surprise_limit=45.0, lost_s=1.0, accelerate=1.5, first_speed=2.0)
 
 
 def for_detector(params: TrackerParams, sure_score: float) -> TrackerParams:
