@@ -14,7 +14,8 @@ import numpy.typing as npt
 from sightline_streaming.core.assignment import match
 from sightline_streaming.core.first_steps import match_first_steps
 from sightline_streaming.core.kernel import Record, Records, inner
-from sightline_streaming.core.looks import UNKNOWN, Cosines
+from sightline_streaming.core.lifecycle import is_gone
+from sightline_streaming.core.looks import UNKNOWN, Likeness
 from sightline_streaming.core.motion import predict, surprise
 from sightline_streaming.core.overlap import overlap
 from sightline_streaming.core.params import TrackerParams
@@ -43,17 +44,17 @@ def associate(
     boxes: Boxes,
     scores: Scores,
     classes: Classes,
-    cosines: Cosines,
+    likeness: Likeness,
 ) -> tuple[Indices, Indices]:
     """Detection of each slot (-1: none), and slot of each detection (FREE: may start a track, USELESS: must not)."""
     n = boxes.shape[0]
     detection_of, slot_of = np.full(n_slots, FREE, np.int32), np.full(n, FREE, np.int32)
     unsure = _drop_useless(params, slot_of, boxes, scores)
     if n_slots > 0 and n > 0:
-        _match_all(params, scene, tracks, t_us, boxes, scores, classes, cosines, unsure > 0, detection_of, slot_of)
+        _match_all(params, scene, tracks, t_us, boxes, scores, classes, likeness, unsure > 0, detection_of, slot_of)
     _drop_duplicates(params, slot_of, boxes, scores, classes)
     if n_slots > 0 and _count_new(params, scores, slot_of) > 0:
-        match_on_the_way(params, tracks, t_us, boxes, scores, classes, detection_of, slot_of)
+        match_on_the_way(params, scene, tracks, t_us, boxes, scores, classes, likeness, detection_of, slot_of)
         match_first_steps(params, scene, tracks, t_us, boxes, scores, classes, detection_of, slot_of)
     return detection_of, slot_of
 
@@ -67,7 +68,7 @@ def _match_all(
     boxes: Boxes,
     scores: Scores,
     classes: Classes,
-    cosines: Cosines,
+    likeness: Likeness,
     any_unsure: bool,
     detection_of: Indices,
     slot_of: Indices,
@@ -94,9 +95,9 @@ def _match_all(
                 ):
                     worth[slot, d] = _worth(params, predicted[slot], variance[slot], boxes[d], stage == 1)
                     possible += worth[slot, d] > 0.0
-        if cosines.shape[0] > 0 and stage == 0:
+        if likeness.shape[0] > 0 and stage == 0:
             possible += _add_looks(
-                params, scene, tracks, t_us, predicted, variance, boxes, scores, classes, cosines, slot_of, worth
+                params, scene, tracks, t_us, predicted, variance, boxes, scores, classes, likeness, slot_of, worth
             )
         if possible:
             match(worth, detection_of, slot_of)
@@ -130,27 +131,30 @@ def _add_looks(
     boxes: Boxes,
     scores: Scores,
     classes: Classes,
-    cosines: Cosines,
+    likeness: Likeness,
     slot_of: Indices,
     worth: npt.NDArray[np.float64],
 ) -> int:
     """Let likeness count in what pairs of tracks and sure detections are worth; returns how many are possible by it."""
     possible = 0
-    gone_us = max(params.lost_s * 1e6, LATELY_FRAMES * scene.interval_us)
     for slot in range(worth.shape[0]):
-        gone = t_us - tracks[slot].seen_us > gone_us  # too long lost to be known by place alone
+        hidden = t_us - tracks[slot].seen_us > LATELY_FRAMES * scene.interval_us
+        gone = is_gone(params, scene, tracks[slot], t_us)
         for d in range(worth.shape[1]):
-            cosine = cosines[slot, d]
-            if gone and cosine < params.look_same:
+            alike = likeness[slot, d]
+            if gone and alike < params.look_same:
                 worth[slot, d] = 0.0
-            if cosine == UNKNOWN or slot_of[d] != FREE or scores[d] < params.high_score or classes[d] != tracks[slot].class_id:
+            if alike == UNKNOWN or slot_of[d] != FREE or scores[d] < params.high_score or classes[d] != tracks[slot].class_id:
+                continue
+            if hidden and alike < params.look_other:
+                worth[slot, d] = 0.0
                 continue
             if worth[slot, d] == 0.0:
                 odd = surprise(predicted[slot], variance[slot], boxes[d])
-                if cosine < params.look_same or not odd <= params.surprise_limit:
+                if alike < params.look_same or not odd <= params.surprise_limit:
                     continue
                 worth[slot, d] = -params.surprise_cost * odd / params.surprise_limit
-            worth[slot, d] = max(worth[slot, d] + params.look_weight * (cosine - params.look_even), LEAST_WORTH)
+            worth[slot, d] = max(worth[slot, d] + params.look_weight * alike, LEAST_WORTH)
             possible += 1
     return possible
 
