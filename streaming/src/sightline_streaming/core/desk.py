@@ -11,10 +11,15 @@ import numpy.typing as npt
 from sightline_contract.rules import MAX_RULES
 from sightline_streaming.core.events import forget_alarms
 from sightline_streaming.core.kernel import Record, Records, inner
-from sightline_streaming.core.memory import ALARM, ALARMS, HABITS, PATH, TALLIES, TRACKS, TRAIL, TRAILS, WINDOWS, Parts
+from sightline_streaming.core.memory import ALARM, ALARMS, HABITS, LOOKS, PATH, TALLIES, TRACKS, TRAIL, TRAILS, WINDOWS, Parts
 from sightline_streaming.core.paths import forget_places
+<<<<<<< HEAD
 from sightline_streaming.core.records import EMISSION, TRACK
 from sightline_streaming.core.rows import at_least, copy_record
+=======
+from sightline_streaming.core.records import EMISSION, LOOK, TRACK
+from sightline_streaming.core.rows import at_least
+>>>>>>> w-bench
 from sightline_streaming.core.site import Rules
 from sightline_streaming.core.windows import DETECTIONS, NEW_OBJECTS, OBJECTS, Ring, empty_window, open_window
 
@@ -33,12 +38,14 @@ class Desk(NamedTuple):
     emissions: Records
     trails: Records  # one per slot
     alarms: Records  # one per rule
+    looks: Records  # one per slot, as far as the camera's node sends appearance vectors
 
 
 def empty_desk() -> Desk:
     """A desk with room for a camera of usual size."""
     tracks, paths, trails = np.zeros(16, TRACK), np.zeros(16, PATH), np.zeros(16, TRAIL)
-    return Desk(np.zeros(3, np.int64), tracks, paths, np.zeros(1024, EMISSION), trails, np.zeros(MAX_RULES, ALARM))
+    emissions, alarms, looks = np.zeros(1024, EMISSION), np.zeros(MAX_RULES, ALARM), np.zeros(0, LOOK)
+    return Desk(np.zeros(3, np.int64), tracks, paths, emissions, trails, alarms, looks)
 
 
 @inner
@@ -48,7 +55,15 @@ def with_results(desk: Desk, tracks: Records, n_slots: int, emissions: Records, 
     desk.used[EMISSIONS] = n_emissions
     had = desk.paths.shape[0]
     more = tracks.shape[0] - had
-    return Desk(desk.used, tracks, at_least(desk.paths, had, more), emissions, at_least(desk.trails, had, more), desk.alarms)
+    paths, trails = at_least(desk.paths, had, more), at_least(desk.trails, had, more)
+    return Desk(desk.used, tracks, paths, emissions, trails, desk.alarms, desk.looks)
+
+
+@inner
+def with_looks(desk: Desk, more: int) -> Desk:
+    """The desk with a look for every slot and for so many more."""
+    looks = at_least(desk.looks, min(desk.looks.shape[0], desk.used[SLOTS]), desk.used[SLOTS] + more)
+    return Desk(desk.used, desk.tracks, desk.paths, desk.emissions, desk.trails, desk.alarms, looks)
 
 
 @inner
@@ -67,6 +82,11 @@ def unpack(rules: Rules, site: Record, camera: Record, old: Parts, at: Places, d
         copy_record(desk.paths, slot, old.paths, k)
         if camera.places != site.places:
             forget_places(desk.paths[slot])
+    if camera.look_size > 0:
+        desk = with_looks(desk, 0)
+        for k in range(camera.n_tracks):
+            desk.looks[old.paths[at[TRACKS] + k].slot] = old.looks[at[LOOKS] + k]
+        at[LOOKS] += camera.n_tracks
     _unpack_rules(site, camera, old, at, desk)
     at[TRACKS] += camera.n_tracks
     camera.places = site.places
@@ -118,6 +138,7 @@ def pack(rules: Rules, camera: Record, new: Parts, desk: Desk, ring: Ring) -> Pa
         at_least(new.trails, used[TRAILS], n_slots if camera.n_rules > 0 else 0),
         at_least(new.alarms, used[ALARMS], camera.n_rules),
         at_least(new.habits, used[HABITS], camera.n_habits),
+        at_least(new.looks, used[LOOKS], n_slots if camera.look_size > 0 else 0),
     )
     tracks, windows, tallies = used[TRACKS], used[WINDOWS], used[TALLIES]
     camera.n_slots = 0
@@ -129,6 +150,9 @@ def pack(rules: Rules, camera: Record, new: Parts, desk: Desk, ring: Ring) -> Pa
             if camera.n_rules > 0:
                 copy_record(new.trails, used[TRAILS], desk.trails, slot)
                 used[TRAILS] += 1
+            if camera.look_size > 0:
+                new.looks[used[LOOKS]] = desk.looks[slot]
+                used[LOOKS] += 1
             used[TRACKS] += 1
             camera.n_slots = slot + 1
     for rule in range(camera.n_rules):
