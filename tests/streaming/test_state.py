@@ -13,6 +13,8 @@ from shards import Row, Shard, boxes_of, camera
 
 from sightline_contract.camera import Line, Zone
 from sightline_contract.errors import StateError
+from sightline_streaming.core.memory import ALARM, CAMERA, HABIT, TALLY, WINDOW
+from sightline_streaming.core.records import LOOK, SCENE, TRACK
 from sightline_streaming.core.state import MAGIC, VERSION
 
 PLACES = {
@@ -129,6 +131,11 @@ def test_no_two_tracks_of_a_session_share_a_number_and_none_changes_its_class() 
     for row in shard.of("segment"):
         classes.setdefault((row["camera_id"], row["session"], row["track_no"]), set()).add(row["class_id"])
     assert {len(found) for found in classes.values()} == {1}
+
+
+@pytest.mark.parametrize("kind", [CAMERA, SCENE, TRACK, LOOK, WINDOW, TALLY, ALARM, HABIT])
+def test_state_records_have_no_hidden_bytes_that_copies_could_leave_behind(kind: "np.dtype[np.void]") -> None:
+    assert kind.itemsize == sum(kind[name].itemsize for name in kind.names or ())
 
 
 def test_a_silent_camera_is_forgotten_and_its_open_facts_are_told() -> None:

@@ -13,13 +13,8 @@ from sightline_streaming.core.events import forget_alarms
 from sightline_streaming.core.kernel import Record, Records, inner
 from sightline_streaming.core.memory import ALARM, ALARMS, HABITS, LOOKS, PATH, TALLIES, TRACKS, TRAIL, TRAILS, WINDOWS, Parts
 from sightline_streaming.core.paths import forget_places
-<<<<<<< HEAD
-from sightline_streaming.core.records import EMISSION, TRACK
-from sightline_streaming.core.rows import at_least, copy_record
-=======
 from sightline_streaming.core.records import EMISSION, LOOK, TRACK
-from sightline_streaming.core.rows import at_least
->>>>>>> w-bench
+from sightline_streaming.core.rows import at_least, copy_record
 from sightline_streaming.core.site import Rules
 from sightline_streaming.core.windows import DETECTIONS, NEW_OBJECTS, OBJECTS, Ring, empty_window, open_window
 
@@ -85,7 +80,7 @@ def unpack(rules: Rules, site: Record, camera: Record, old: Parts, at: Places, d
     if camera.look_size > 0:
         desk = with_looks(desk, 0)
         for k in range(camera.n_tracks):
-            desk.looks[old.paths[at[TRACKS] + k].slot] = old.looks[at[LOOKS] + k]
+            copy_record(desk.looks, old.paths[at[TRACKS] + k].slot, old.looks, at[LOOKS] + k)
         at[LOOKS] += camera.n_tracks
     _unpack_rules(site, camera, old, at, desk)
     at[TRACKS] += camera.n_tracks
@@ -95,7 +90,7 @@ def unpack(rules: Rules, site: Record, camera: Record, old: Parts, at: Places, d
     camera.n_rules = site.n_rules
     for k in range(at[WINDOWS], at[WINDOWS] + camera.n_windows):
         place = open_window(rules, ring, camera, old.windows[k].number * rules.window_us)
-        ring.windows[place] = old.windows[k]
+        copy_record(ring.windows, place, old.windows, k)
     at[WINDOWS] += camera.n_windows
     for k in range(at[TALLIES], at[TALLIES] + camera.n_tallies):
         kept = old.tallies[k]
@@ -105,7 +100,7 @@ def unpack(rules: Rules, site: Record, camera: Record, old: Parts, at: Places, d
         tally[DETECTIONS] = kept.detections
     at[TALLIES] += camera.n_tallies
     for k in range(camera.n_habits):
-        ring.habits[k] = old.habits[at[HABITS] + k]
+        copy_record(ring.habits, k, old.habits, at[HABITS] + k)
     at[HABITS] += camera.n_habits
     return desk
 
@@ -151,7 +146,7 @@ def pack(rules: Rules, camera: Record, new: Parts, desk: Desk, ring: Ring) -> Pa
                 copy_record(new.trails, used[TRAILS], desk.trails, slot)
                 used[TRAILS] += 1
             if camera.look_size > 0:
-                new.looks[used[LOOKS]] = desk.looks[slot]
+                copy_record(new.looks, used[LOOKS], desk.looks, slot)
                 used[LOOKS] += 1
             used[TRACKS] += 1
             camera.n_slots = slot + 1
@@ -161,12 +156,12 @@ def pack(rules: Rules, camera: Record, new: Parts, desk: Desk, ring: Ring) -> Pa
     for number in range(camera.closed_before, camera.closed_before + rules.open_windows):
         place = number % rules.open_windows
         if ring.windows[place].open:
-            new.windows[used[WINDOWS]] = ring.windows[place]
+            copy_record(new.windows, used[WINDOWS], ring.windows, place)
             used[WINDOWS] += 1
             _pack_tallies(number, ring.tallies[place], new)
             empty_window(ring.windows[place], ring.tallies[place])
     for k in range(camera.n_habits):
-        new.habits[used[HABITS]] = ring.habits[k]
+        copy_record(new.habits, used[HABITS], ring.habits, k)
         used[HABITS] += 1
     camera.n_tracks = used[TRACKS] - tracks
     camera.n_windows = used[WINDOWS] - windows

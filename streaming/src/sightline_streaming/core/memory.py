@@ -54,7 +54,7 @@ CAMERA = np.dtype(
         ("site", np.int32),  # place of its configuration
         ("n_messages", np.int32),
         ("dropped", np.uint8),  # forgotten by this call
-        ("spare", np.uint8, (3,)),  # no hidden padding: equal states are equal bytes
+        ("spare", np.uint8, (7,)),  # no hidden padding: equal states are equal bytes
     ],
     align=True,
 )
