@@ -1,0 +1,2 @@
+def simulate_command() -> None:
+    """x"""
