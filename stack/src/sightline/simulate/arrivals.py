@@ -4,7 +4,9 @@ Arrivals of each kind are a Poisson process. Ordinary vehicles keep their lane; 
 speed on the way there, and how long to wait there.
 """
 
+from bisect import bisect
 from collections.abc import Sequence
+from math import hypot
 
 import numpy as np
 
@@ -15,7 +17,8 @@ from sightline.simulate.objects import BICYCLE, BUS, CAR, MAX_STOPS, MOTORCYCLE,
 Stop = tuple[float, float, float, float]
 
 _VEHICLES = (CAR, TRUCK, BUS, MOTORCYCLE)
-_VEHICLE_SHARES = (0.82, 0.08, 0.03, 0.07)
+_VEHICLE_SHARES = (0.82, 0.90, 0.93)  # cumulative
+_GROUP_SHARES = (0.7, 0.9, 0.97)  # of those who come, alone, in twos, threes and fours: cumulative
 _FAST_MPS = (26.0, 60.0)
 # An hour, of a road: what is rare is rare in light and in dense traffic alike.
 _RARE = {
@@ -37,6 +40,7 @@ class Arrivals:
         self._traffic = traffic
         self._frame_rate = frame_rate
         self._rng = rng
+        self._lengths = [hypot(b[0] - a[0], b[1] - a[1]) for a, b in ((lane.start, lane.end) for lane in layout.lanes)]
 
     def between(self, from_s: float, to_s: float) -> list[Records]:
         """OBJECT records of those who come in the stretch, in order of time, not numbered yet."""
@@ -49,6 +53,8 @@ class Arrivals:
 
     def _times(self, rate_per_s: float, from_s: float, to_s: float) -> list[float]:
         n = int(self._rng.poisson(rate_per_s * (to_s - from_s)))
+        if n == 0:
+            return []
         return sorted(float(t) for t in self._rng.uniform(from_s, to_s, n))
 
     # Vehicles.
@@ -63,8 +69,8 @@ class Arrivals:
                 drawn += self._rare(role, t)
 
     def _in_lane(self, lane: int, t_s: float) -> Records:
-        measures = _VEHICLES[int(self._rng.choice(len(_VEHICLES), p=_VEHICLE_SHARES))]
-        speed = float(np.clip(self._rng.normal(13.5, 1.6), 9.0, 17.5))
+        measures = _VEHICLES[bisect(_VEHICLE_SHARES, self._rng.random())]
+        speed = self._about(13.5, 1.6, 9.0, 17.5)
         made = _made(measures, Role.ORDINARY, t_s, self._size())
         self._put(made, lane, 0.0, speed)
         made["lane"] = lane
@@ -165,11 +171,11 @@ class Arrivals:
             else Role.LINGERING if luck < 0.13
             else Role.ORDINARY
         )  # fmt: skip
-        together = int(self._rng.choice((1, 2, 3, 4), p=(0.7, 0.2, 0.07, 0.03))) if role is Role.ORDINARY else 1
+        together = 1 + bisect(_GROUP_SHARES, self._rng.random()) if role is Role.ORDINARY else 1
         there = bool(self._rng.random() < 0.5)
         across = float(self._rng.random())
         cycling = role is Role.CYCLING
-        speed = float(np.clip(self._rng.normal(4.8, 0.6), 3.0, 6.5) if cycling else np.clip(self._rng.normal(1.35, 0.2), 0.8, 2.0))
+        speed = self._about(4.8, 0.6, 3.0, 6.5) if cycling else self._about(1.35, 0.2, 0.8, 2.0)
         group = []
         for k in range(together):
             stops = self._walk(role, there, across + 0.12 * k, speed)
@@ -217,13 +223,13 @@ class Arrivals:
 
     def _shopper(self, t_s: float) -> Records:
         (left, near), (right, _) = self._layout.corridor
-        speed = float(np.clip(self._rng.normal(1.0, 0.15), 0.6, 1.5))
+        speed = self._about(1.0, 0.15, 0.6, 1.5)
         aisle = near + float(self._rng.uniform(0.0, 1.0))
         stops: list[Stop] = []
         visits = int(self._rng.integers(1, 4))
         for slot in self._rng.choice(len(self._layout.slots), visits, replace=False):
             x, y = self._layout.slots[int(slot)]
-            wait = float(np.clip(self._rng.lognormal(2.3, 0.8), 2.0, 120.0))
+            wait = min(max(float(self._rng.lognormal(2.3, 0.8)), 2.0), 120.0)
             stops += [(x, aisle, speed, 0.0), (x, y, speed, wait), (x, aisle, speed, 0.0)]
         out = left if self._rng.random() < 0.5 else right
         stops = [*stops[: MAX_STOPS - 1], (out, aisle, speed, 0.0)]
@@ -234,8 +240,11 @@ class Arrivals:
 
     # Making records.
 
+    def _about(self, mean: float, deviation: float, least: float, most: float) -> float:
+        return min(max(mean + deviation * float(self._rng.standard_normal()), least), most)
+
     def _size(self) -> float:
-        return float(np.clip(self._rng.normal(1.0, 0.05), 0.85, 1.15))
+        return self._about(1.0, 0.05, 0.85, 1.15)
 
     def _planned(self, measures: Measures, role: Role, t_s: float, stops: Sequence[Stop], speed: float, brake: float) -> Records:
         made = _made(measures, role, t_s, self._size())
@@ -258,13 +267,12 @@ class Arrivals:
     def _put_at(made: Records, place: Point, stops: Sequence[Stop]) -> None:
         """At a place, heading to the first stop."""
         dx, dy = stops[0][0] - place[0], stops[0][1] - place[1]
-        distance = float(np.hypot(dx, dy)) or 1.0
+        distance = hypot(dx, dy) or 1.0
         made["x"], made["y"] = place
         made["heading_x"], made["heading_y"] = dx / distance, dy / distance
 
     def _length(self, lane: int) -> float:
-        (x0, y0), (x1, y1) = self._layout.lanes[lane].start, self._layout.lanes[lane].end
-        return float(np.hypot(x1 - x0, y1 - y0))
+        return self._lengths[lane]
 
     def _at(self, lane: int, at_m: float) -> Point:
         (x0, y0), (x1, y1) = self._layout.lanes[lane].start, self._layout.lanes[lane].end

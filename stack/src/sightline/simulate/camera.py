@@ -32,8 +32,9 @@ from sightline_contract.camera import CameraConfig
 
 WINDOW_US = 60_000_000
 MARGIN = 0.1  # heights of the box, as the product's crossing_margin
-RATES = {5: 30, 10: 30, 15: 30, 25: 25, 30: 30}  # frames a second, and ticks
+RATES = {5: 20, 10: 20, 15: 30, 25: 25, 30: 30}  # frames a second, and ticks
 _MOST_WAITING = 12
+_SURE = round(MIN_SCORE * 255)
 
 
 @dataclass
@@ -66,16 +67,30 @@ class _Second:
     """A second's frames as they were scheduled."""
 
     number: int
-    ticks: npt.NDArray[np.int64]  # of frames given, from the chunk's first tick
-    kept: npt.NDArray[np.bool_]
-    first_ordinal: int
+    given: int  # frames that the camera gave
+    ticks: npt.NDArray[np.int64]  # of those that are analysed, from the stretch's first tick
+    skipped: int  # frames before the first analysed one
+    first_ordinal: int  # of the first frame given
     lost: bool
     future: bool
-    session: Session
+    session: int
     seq: int
     rate_mhz: int
     last: bool
     tally: Tally
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What the detector gave in a stretch of T ticks, N detections in all."""
+
+    t_us: npt.NDArray[np.int64]  # (T,) by the camera's clock
+    counts: npt.NDArray[np.int64]  # (T,)
+    before: npt.NDArray[np.int64]  # (T + 1,) detections before each tick
+    sure: npt.NDArray[np.int64]  # (N + 1,) sure enough ones before each detection
+    boxes: npt.NDArray[np.uint16]
+    scores: npt.NDArray[np.uint8]
+    classes: npt.NDArray[np.uint8]
 
 
 @dataclass
@@ -102,6 +117,7 @@ class SimulatedCamera:
         self._lanes, self._zones = lane_records(layout, traffic), zone_records(self.config)
         self._lines, self._view, self._sensor = line_array(self.config), view_record(layout)[0], sensor_record(traffic)
         self._objects, self._ghosts = np.zeros(MAX_OBJECTS, OBJECT), np.zeros(MAX_GHOSTS, GHOST)
+        self._in_second = np.arange(self._ticks_per_s)
         self._waiting: list[Records] = []
         self._batch = template(self.plan.camera_id, layout.optics.frame_size)
         self._session = Session(0)
@@ -120,13 +136,9 @@ class SimulatedCamera:
         plan = [s for k in range(seconds) if (s := self._schedule(first_second, first_second + k, restarts)) is not None]
         for second in plan:
             # Frames whose message never arrives, or is refused, are as good as never analysed: nobody sees what is in them.
-            arrives = not (second.lost or second.future)
-            frames[second.ticks] = np.where(second.kept & arrives, ANALYSED, UNSEEN)
-        columns = self._run(first_second, seconds, frames, restarts)
-        messages: list[Message] = []
-        for second in plan:
-            messages += self._messages(first_second, second, *columns)
-        return messages
+            frames[second.ticks] = UNSEEN if second.lost or second.future else ANALYSED
+        seen = self._run(first_second, seconds, frames, restarts)
+        return [message for second in plan for message in self._messages(second, seen)]
 
     def end(self) -> None:
         """Write the truth of those who are still there."""
@@ -143,24 +155,24 @@ class SimulatedCamera:
             restarts[at] = 1
         if self._faults.is_down(number):
             return None
-        halved = self._faults.halves_rate(number)
-        step = self._ticks_per_s // self.plan.frame_rate * (2 if halved else 1)
-        ticks = np.arange(at, at + self._ticks_per_s, step)
-        kept = self._faults.keeps(number, len(ticks))
+        slower = 2 if self._faults.halves_rate(number) else 1
+        given = self._in_second[:: self._ticks_per_s // self.plan.frame_rate * slower] + at
+        kept = self._faults.keeps(number, len(given))
         session = self._session
         second = _Second(
-            number, ticks, kept, session.next_frame, self._faults.is_lost(number), self._faults.is_far_future(number), session,
-            session.seq, self.plan.frame_rate * 1000 // (2 if halved else 1), self._faults.ends_session(number), self.tallies[-1],
+            number, len(given), given if kept is None else given[kept], 0 if kept is None else int(kept.argmax()),
+            session.next_frame, self._faults.is_lost(number), self._faults.is_far_future(number), session.session, session.seq,
+            self.plan.frame_rate * 1000 // slower, self._faults.ends_session(number), self.tallies[-1],
         )  # fmt: skip
-        session.next_frame += len(ticks)
-        session.seq += bool(kept.any())
-        second.tally.frames_given += len(ticks)
+        session.next_frame += len(given)
+        session.seq += len(second.ticks) > 0
+        second.tally.frames_given += len(given)
         return second
 
     def _run(
         self, first_second: int, seconds: int, frames: npt.NDArray[np.uint8], restarts: npt.NDArray[np.uint8]
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint16], npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-        """Run the world over the stretch; returns detections per tick, and all of them."""
+    ) -> _Seen:
+        """Run the world over the stretch."""
         self._waiting += self._arrivals.between(first_second, first_second + seconds)
         arrivals = np.array(self._waiting, OBJECT) if self._waiting else np.zeros(1, OBJECT)
         arrivals["number"] = -1 if self._waiting else 0
@@ -180,48 +192,47 @@ class SimulatedCamera:
             self._keep(rows[:told])
             first, used = first + ran, used + n
         self._waiting = [each for each in arrivals if each["number"] != 0][:_MOST_WAITING]
-        return counts, boxes[:used], scores[:used], classes[:used]
+        t_us = self.begin_us + (first_second * self._ticks_per_s + np.arange(len(frames))) * 1_000_000 // self._ticks_per_s
+        before, sure = np.zeros(len(frames) + 1, np.int64), np.zeros(used + 1, np.int64)
+        np.cumsum(counts, out=before[1:])
+        np.cumsum(scores[:used] >= _SURE, out=sure[1:])
+        return _Seen(t_us, counts, before, sure, boxes[:used], scores[:used], classes[:used])
 
     def _keep(self, rows: Records) -> None:
         kept = rows.copy()
         kept["camera"] = self.index
         self.rows.append(kept)
 
-    def _messages(
-        self, first_second: int, second: _Second, counts: npt.NDArray[np.int64], boxes: npt.NDArray[np.uint16],
-        scores: npt.NDArray[np.uint8], classes: npt.NDArray[np.uint8],
-    ) -> list[Message]:  # fmt: skip
+    def _messages(self, second: _Second, seen: _Seen) -> list[Message]:
         """The second's message, as often as it arrives; what it holds is noted."""
-        ticks = second.ticks[second.kept]
-        if not len(ticks) or second.lost:
+        ticks = second.ticks
+        if second.lost or not len(ticks):
             return []
-        begin, end = (int(counts[:tick].sum()) for tick in (ticks[0], ticks[-1] + 1))
-        t_us = self._times_us(first_second, ticks)
-        last_ordinal = second.first_ordinal + len(second.ticks) - 1
-        first_ordinal = second.first_ordinal + int(np.argmax(second.kept))
-        session = Session(second.session.session, second.seq)
+        begin, end = int(seen.before[ticks[0]]), int(seen.before[ticks[-1] + 1])
+        t_us = seen.t_us[ticks]
+        first_us = int(t_us[0])
+        first = second.first_ordinal + second.skipped
+        skipped = second.given - second.skipped - len(ticks)
         payload = encode(
-            self._batch, session, int(t_us[0]) + (self._faults.far_us if second.future else 0), second.rate_mhz, first_ordinal,
-            last_ordinal + 1 - first_ordinal - len(ticks), second.last, ((t_us - t_us[0] + 500) // 1000).astype("<u2"),
-            counts[ticks].astype("<u2"), boxes[begin:end], scores[begin:end], classes[begin:end],
+            self._batch, second.session, second.seq, first_us + (self._faults.far_us if second.future else 0),
+            second.rate_mhz, first, skipped, second.last, ((t_us - (first_us - 500)) // 1000).astype("<u2"),
+            seen.counts[ticks].astype("<u2"), seen.boxes[begin:end], seen.scores[begin:end], seen.classes[begin:end],
         )  # fmt: skip
         delays = self._faults.delays_us(second.number)
-        self._note(second, len(ticks), scores[begin:end], delays)
+        _note(second, len(ticks), end - begin, int(seen.sure[end] - seen.sure[begin]), delays)
         sent_us = self.start_us + (second.number + 1) * 1_000_000
         return [Message(sent_us + delay, self.index, second.seq, self.plan.camera_id, payload) for delay in delays]
 
-    def _times_us(self, first_second: int, ticks: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        return self.begin_us + (first_second * self._ticks_per_s + ticks) * 1_000_000 // self._ticks_per_s
 
-    @staticmethod
-    def _note(second: _Second, frames: int, scores: npt.NDArray[np.uint8], delays: tuple[int, ...]) -> None:
-        tally = second.tally
-        if second.future:
-            tally.refused += 1
-            return
-        tally.messages += 1
-        tally.duplicates += len(delays) - 1
-        tally.frames_sent += frames
-        tally.detections += len(scores)
-        if delays[0] < WINDOW_US:
-            tally.countable += int((scores >= round(MIN_SCORE * 255)).sum())
+def _note(second: _Second, frames: int, detections: int, sure: int, delays: tuple[int, ...]) -> None:
+    """Note a message that arrives."""
+    tally = second.tally
+    if second.future:
+        tally.refused += 1
+        return
+    tally.messages += 1
+    tally.duplicates += len(delays) - 1
+    tally.frames_sent += frames
+    tally.detections += detections
+    if delays[0] < WINDOW_US:
+        tally.countable += sure

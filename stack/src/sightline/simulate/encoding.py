@@ -44,12 +44,12 @@ def template(camera_id: str, frame_size: tuple[int, int]) -> DetectionBatch:
 
 
 def encode(
-    batch: DetectionBatch, session: Session, captured_us: int, rate_mhz: int, first_frame: int, skipped: int, last: bool,
+    batch: DetectionBatch, session: int, seq: int, captured_us: int, rate_mhz: int, first_frame: int, skipped: int, last: bool,
     offset_ms: npt.NDArray[np.uint16], counts: npt.NDArray[np.uint16], boxes: npt.NDArray[np.uint16],
     scores: npt.NDArray[np.uint8], classes: npt.NDArray[np.uint8],
 ) -> bytes:  # fmt: skip
     """The message's bytes; ``batch`` is the camera's template and is written over."""
-    batch.session, batch.seq, batch.captured_us = session.session, session.seq, captured_us
+    batch.session, batch.seq, batch.captured_us = session, seq, captured_us
     batch.frame_rate_mhz, batch.first_frame, batch.frames_skipped, batch.end_of_session = rate_mhz, first_frame, skipped, last
     batch.frame_offset_ms, batch.detections_per_frame = offset_ms.tobytes(), counts.tobytes()
     batch.boxes, batch.scores, batch.classes = boxes.tobytes(), scores.tobytes(), classes.tobytes()

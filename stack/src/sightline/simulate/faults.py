@@ -29,6 +29,7 @@ class Fault(StrEnum):
 
 ALL_FAULTS = tuple(fault for fault in Fault if fault is not Fault.NONE)
 
+_DELIVERY = (Fault.DUPLICATES, Fault.REORDERED, Fault.LATE, Fault.TOO_LATE)
 _SPARED_S = 5
 _CLOCK_BEHIND_US = -240_000_000
 _YEAR_US = 366 * 86_400_000_000
@@ -59,6 +60,8 @@ class Faults:
 
     def is_down(self, second: int) -> bool:
         """Whether the pipeline is not running."""
+        if self.fault not in (Fault.RESTART, Fault.ENDS):
+            return False
         return any(self.starts_session(later) for later in range(second + 1, second + 1 + DOWN_S) if later > 0)
 
     def ends_session(self, second: int) -> bool:
@@ -70,12 +73,11 @@ class Faults:
         """Whether the camera gives half its frames by now."""
         return self.fault is Fault.RATE_CHANGE and second >= self._seconds // 2
 
-    def keeps(self, second: int, frames: int) -> npt.NDArray[np.bool_]:
-        """Which of the second's frames are analysed."""
-        kept = np.ones(frames, bool)
-        if self.fault is Fault.LOST_FRAMES and not self._is_spared(second):
-            kept = self._rng.random(frames) >= 0.1
-        return kept
+    def keeps(self, second: int, frames: int) -> npt.NDArray[np.bool_] | None:
+        """Which of the second's frames are analysed; None: all."""
+        if self.fault is not Fault.LOST_FRAMES or self._is_spared(second):
+            return None
+        return self._rng.random(frames) >= 0.1
 
     def is_lost(self, second: int) -> bool:
         """Whether the second's message never arrives."""
@@ -96,7 +98,7 @@ class Faults:
 
     def delays_us(self, second: int) -> tuple[int, ...]:
         """When the second's message arrives after it was sent: once, or twice."""
-        if self._is_spared(second):
+        if self.fault not in _DELIVERY or self._is_spared(second):
             return (0,)
         luck = float(self._rng.random())
         if self.fault is Fault.DUPLICATES and luck < 0.1:

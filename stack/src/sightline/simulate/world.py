@@ -29,7 +29,7 @@ def run_ticks(
     Writes the detections of analysed frames into boxes, scores and classes, their number per tick into ``counts``, and truth
     into ``rows``. Stops early where rows may run out. Returns (ticks run, detections, rows, numbers given so far).
     """
-    used, told, dt_s = 0, 0, 1.0 / ticks_per_s
+    used, told, dt_s, top = 0, 0, 1.0 / ticks_per_s, objects.shape[0]
     tick_us = 1_000_000 // ticks_per_s
     for k in range(n_ticks):
         if told + MOST_ROWS_A_TICK > rows.shape[0]:
@@ -39,26 +39,27 @@ def run_ticks(
         if restarts[k]:
             told, numbers = _restart(objects, lines.shape[0], zones, rows, told, numbers)
         numbers = _admit(objects, arrivals, lanes, t_s, numbers)
-        move(objects, lanes, t_s, dt_s, rng)
-        for i in range(objects.shape[0]):
-            if objects[i].number != 0:
-                project(objects[i], view)
-                told = trace(objects[i], lines, zones, margin, t_us, tick_us, rows, told)
-                if has_left(objects[i], lanes):
-                    told = end_object(objects[i], lines.shape[0], zones.shape[0], rows, told)
-                    objects[i].number = 0
+        top = _last_place(objects, top)
+        there = objects[:top]
+        move(there, lanes, t_s, dt_s, rng)
+        for i in range(there.shape[0]):
+            if there[i].number != 0:
+                project(there[i], view)
+                told = trace(there[i], lines, zones, margin, t_us, tick_us, rows, told)
+                if has_left(there[i], lanes):
+                    told = end_object(there[i], lines.shape[0], zones.shape[0], rows, told)
+                    there[i].number = 0
         for z in range(zones.shape[0]):
-            told = watch_congestion(objects, zones[z], z, t_us, rows, told)
-        if frames[k] == NO_FRAME:
+            told = watch_congestion(there, zones[z], z, t_us, rows, told)
+        if frames[k] != ANALYSED:
             continue
-        note_cover(objects)
-        if frames[k] == ANALYSED:
-            for i in range(objects.shape[0]):
-                if objects[i].number != 0 and objects[i].cover < COVER_VISIBLE and in_picture(objects[i], view):
-                    told = note_visible(objects[i], lines, margin, window_us, t_us, rows, told)
-            before = used
-            used = sense(objects, ghosts, view, sensor, t_s, interval_s, rng, boxes, scores, classes, used)
-            counts[k] = used - before
+        note_cover(there)
+        for i in range(there.shape[0]):
+            if there[i].number != 0 and there[i].cover < COVER_VISIBLE and in_picture(there[i], view):
+                told = note_visible(there[i], lines, margin, window_us, t_us, rows, told)
+        before = used
+        used = sense(there, ghosts, view, sensor, t_s, interval_s, rng, boxes, scores, classes, used)
+        counts[k] = used - before
     return n_ticks, used, told, numbers
 
 
@@ -106,6 +107,17 @@ def _admit(objects: Records, arrivals: Records, lanes: Records, t_s: float, numb
             if gap < 40.0:
                 objects[place].speed = min(objects[place].speed, speed + 0.1 * gap)
     return numbers
+
+
+@kernel
+def _last_place(objects: Records, before: int) -> int:
+    """Places from the first on that hold all objects, if those of the tick ``before`` and some newcomers are there."""
+    n = before
+    while n < objects.shape[0] and objects[n].number != 0:
+        n += 1
+    while n > 0 and objects[n - 1].number == 0:
+        n -= 1
+    return n
 
 
 @kernel
