@@ -34,6 +34,10 @@ OBJECT_COUNTS = Topic(
     "object_counts", "camera_id", "row of gold.object_counts (JSON)", "Closed counting windows, per camera and class.",
     config={"retention.ms": str(7 * _DAY_MS)},
 )  # fmt: skip
+SCENE_EVENTS = Topic(
+    "scene_events", "camera_id", "row of silver.scene_events (JSON)", "A zone's rule was broken, with the evidence.",
+    config={"retention.ms": str(7 * _DAY_MS)},
+)  # fmt: skip
 NODE_STATUS = Topic(
     "node_status", "node_id", "NodeStatus (JSON)", "Heartbeats of edge nodes.", partitions=1,
     config={"retention.ms": str(_DAY_MS)},
@@ -48,5 +52,5 @@ DEAD_LETTERS = Topic(
 )  # fmt: skip
 
 ALL_TOPICS: tuple[Topic, ...] = (
-    DETECTIONS, EVENTS, ALERTS, OBJECT_COUNTS, NODE_STATUS, MODEL_ROLLOUT, DEAD_LETTERS,
+    DETECTIONS, EVENTS, ALERTS, OBJECT_COUNTS, SCENE_EVENTS, NODE_STATUS, MODEL_ROLLOUT, DEAD_LETTERS,
 )  # fmt: skip

@@ -7,6 +7,8 @@ types are Spark SQL's type names as text. Times are UTC. A table lives at ``<tab
 from dataclasses import dataclass
 from enum import StrEnum
 
+from sightline_contract.rules import EVENT_KINDS
+
 
 class Layer(StrEnum):
     """Layers of the medallion architecture, and rows that failed a check."""
@@ -92,27 +94,45 @@ TRACKER_FACTS = Table(
             "kind",
             "string",
             "What the row states.",
-            values=("segment", "crossing", "visit", "health", "count", "dead_letter"),
+            values=("segment", "crossing", "visit", "event", "health", "count", "dead_letter"),
         ),
         Column("camera_id", "string", "Camera; empty in a dead letter whose camera cannot be told."),
         Column("session", "bigint", "Start of the camera's pipeline run, UTC microseconds.", minimum=0),
         Column("track_no", "bigint", "Counter of the track within camera and session.", nullable=True, minimum=0),
         Column("class_id", "int", "Class id of the contract's labels; -1 in a count of all classes.", nullable=True),
         Column("window_start_us", "bigint", "Start of the counting window that the row falls into.", nullable=True),
-        Column("start_us", "bigint", "Segment: first observation. Crossing: the crossing. Visit: entry. Health: first frame."),
-        Column("end_us", "bigint", "Segment: last observation. Visit: exit. Health: last frame. Otherwise as start_us."),
+        Column(
+            "start_us",
+            "bigint",
+            "Segment: first observation. Crossing: the crossing. Visit: entry. Event: its begin. Health: first frame.",
+        ),
+        Column(
+            "end_us",
+            "bigint",
+            "Segment: last observation. Visit: exit. Event: when it was told. Health: last frame. Otherwise as start_us.",
+        ),
         Column("observations", "int", "Segment: observed boxes.", nullable=True),
         Column("score", "float", "Segment: mean detection score.", nullable=True),
         Column("distance_px", "float", "Segment: length of the foot-point's path, px.", nullable=True),
+        Column("speed_px_s", "float", "Segment: mean speed, px/s.", nullable=True),
+        Column("distance_m", "float", "Segment: way on the ground, m.", nullable=True),
+        Column("speed_m_s", "float", "Segment: mean speed on the ground, m/s. Crossing: speed at it.", nullable=True),
+        Column("max_speed_m_s", "float", "Segment: highest speed on the ground, m/s.", nullable=True),
         # Packed, little-endian: Spark's pandas operators turn an array column into one Python object per number.
         Column("times_ms", "binary", "Segment: int32 per box, time since start_us, ms.", nullable=True),
         Column("boxes", "binary", "Segment: 4 float32 per box, x1, y1, x2, y2, px.", nullable=True),
         Column("sources", "binary", "Segment: uint8 per box, 0 observed, 1 unconfirmed, 2 interpolated.", nullable=True),
         Column("first_segment", "boolean", "Segment: the track's first.", nullable=True),
-        Column("place", "string", "Crossing: line. Visit: zone.", nullable=True),
+        Column("place", "string", "Crossing: line. Visit, event: zone.", nullable=True),
         Column("direction", "string", "Crossing: direction's name.", nullable=True),
         Column("x", "float", "Crossing: where, px.", nullable=True),
         Column("y", "float", "Crossing: where, px.", nullable=True),
+        Column("event_kind", "string", "Event: what happened.", nullable=True),
+        Column("rule", "string", "Event: rule of the zone.", nullable=True),
+        Column("value", "double", "Event: what was measured.", nullable=True),
+        Column("limit", "double", "Event: what the rule allows.", nullable=True),
+        Column("unit", "string", "Event: unit of value and limit.", nullable=True),
+        Column("evidence", "string", "Event: the rule and its numbers, tracks with times and boxes, JSON.", nullable=True),
         Column("objects", "int", "Count: distinct confirmed tracks seen in the window.", nullable=True),
         Column("new_objects", "int", "Count: tracks whose first box lies in the window.", nullable=True),
         Column("detections", "bigint", "Health, count: detections received.", nullable=True),
@@ -131,7 +151,10 @@ TRACKER_FACTS = Table(
         Column("payload", "binary", "Dead letter: the message.", nullable=True),
         Column("event_date", "date", "UTC date of start_us."),
     ),
-    key=("kind", "camera_id", "session", "track_no", "class_id", "start_us", "place", "source_partition", "source_offset"),
+    key=(
+        *("kind", "camera_id", "session", "track_no", "class_id", "start_us", "place", "rule"),
+        *("source_partition", "source_offset"),
+    ),
     retention_days=30,
 )
 
@@ -150,6 +173,10 @@ TRACK_SEGMENTS = Table(
         Column("observations", "int", "Boxes that a detection supports.", minimum=0),
         Column("score", "float", "Mean detection score.", minimum=0, maximum=1),
         Column("distance_px", "float", "Length of the foot-point's path, px.", minimum=0),
+        Column("speed_px_s", "float", "Mean speed of the foot-point over ways of about a second, px/s.", minimum=0),
+        Column("distance_m", "float", "Way on the ground without jitter, m.", nullable=True, minimum=0),
+        Column("speed_m_s", "float", "Mean speed on the ground, m/s; null without a scale.", nullable=True, minimum=0),
+        Column("max_speed_m_s", "float", "Highest speed on the ground over about a second, m/s.", nullable=True, minimum=0),
         Column("times_ms", "array<int>", "Time of each box since start_time, ms."),
         Column("boxes", "array<float>", "x1, y1, x2, y2 of each box, px, one after another."),
         Column("sources", "array<int>", "Per box: 0 observed, 1 seen before the track was confirmed, 2 interpolated."),
@@ -176,6 +203,7 @@ LINE_CROSSINGS = Table(
         Column("crossed_at", "timestamp", "When the foot-point's path cut the line, interpolated between boxes."),
         Column("x", "float", "Where, px."),
         Column("y", "float", "Where, px."),
+        Column("speed_m_s", "float", "Speed on the ground there, m/s; null where unknown.", nullable=True, minimum=0),
         _MODEL,
         _DATE,
     ),
@@ -200,6 +228,31 @@ ZONE_VISITS = Table(
         _DATE,
     ),
     key=("visit_id",),
+)
+
+SCENE_EVENTS = Table(
+    Layer.SILVER,
+    "scene_events",
+    "One row per episode in which tracks broke a zone's rule; docs/facts.md defines each kind.",
+    (
+        Column("event_id", "string", "Camera, session, zone, rule, first track and start."),
+        _CAMERA,
+        _SESSION,
+        Column("kind", "string", "What happened.", values=tuple(EVENT_KINDS.values())),
+        Column("zone", "string", "Zone."),
+        Column("rule", "string", "Rule of the zone: its kind, and which of its kind."),
+        Column("class_name", "string", "Class of the first track."),
+        Column("started_at", "timestamp", "When it began."),
+        Column("detected_at", "timestamp", "Frame at which it had lasted as long as the rule asks for."),
+        Column("track_ids", "array<string>", "Tracks that are part of it; the first is the one that broke the rule."),
+        Column("value", "double", "What was measured."),
+        Column("limit", "double", "What the rule allows."),
+        Column("unit", "string", "Unit of value and limit.", values=("s", "sizes", "km/h", "sizes/s")),
+        Column("evidence", "string", "JSON: the rule and its numbers; of each track the last times (UTC us) and boxes (px)."),
+        _MODEL,
+        _DATE,
+    ),
+    key=("event_id",),
 )
 
 CAMERA_HEALTH = Table(
@@ -323,6 +376,7 @@ ALL_TABLES: tuple[Table, ...] = (
     TRACK_SEGMENTS,
     LINE_CROSSINGS,
     ZONE_VISITS,
+    SCENE_EVENTS,
     CAMERA_HEALTH,
     OBJECT_COUNTS,
     ALERTS,

@@ -1,20 +1,27 @@
 """Facts of a shard as tables: the columns of ``tables.TRACKER_FACTS``, as Arrow and as pandas for Spark's operator.
 
+All of them but the last, ``event_date``: tracking.py says why.
+
 The packed columns of a segment (``times_ms``, ``boxes``, ``sources``) travel as binary, since Spark turns every number of an
 array column into a Python object on its way out of a pandas operator; ``unpack_boxes`` makes arrays of them where columns
 stay in Arrow.
 """
+
+import json
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
+from sightline_contract.ids import track_id
 from sightline_lakehouse.tables import TRACKER_FACTS
-from sightline_streaming.core.rows import BOXES, COUNT, CROSSING, HEALTH, ROWS, SEGMENT, VISIT
+from sightline_streaming.core.rows import BOXES, COUNT, CROSSING, EVENT, EVIDENCES, HEALTH, ROWS, SEGMENT, VISIT
 from sightline_streaming.core.shard import Facts
 
-DAY_US = 86_400_000_000
+GIVEN = replace(TRACKER_FACTS, columns=TRACKER_FACTS.columns[:-1])
+"""What is given here: all columns of the log but ``event_date``."""
 
 _ARROW_TYPES = {
     "string": pa.string(),
@@ -26,7 +33,7 @@ _ARROW_TYPES = {
     "double": pa.float64(),
     "date": pa.date32(),
 }
-SCHEMA = pa.schema([pa.field(c.name, _ARROW_TYPES[c.type], c.nullable) for c in TRACKER_FACTS.columns])
+SCHEMA = pa.schema([pa.field(c.name, _ARROW_TYPES[c.type], c.nullable) for c in GIVEN.columns])
 
 # Types of pandas that hold nulls and give Spark whole Arrow arrays.
 _PANDAS_TYPES = {
@@ -41,17 +48,18 @@ Columns = dict[str, pa.Array]
 
 
 def to_pandas(facts: Facts) -> pd.DataFrame:
-    """One row per fact, with exactly the columns of ``tables.TRACKER_FACTS``."""
+    """One row per fact, with exactly the columns of ``GIVEN``."""
     frame: pd.DataFrame = to_arrow(facts).to_pandas(types_mapper=_PANDAS_TYPES.get, date_as_object=True)
     return frame
 
 
 def to_arrow(facts: Facts) -> pa.Table:
-    """One row per fact, with exactly the columns of ``tables.TRACKER_FACTS``."""
+    """One row per fact, with exactly the columns of ``GIVEN``."""
     kinds = {
         "segment": _segments(facts),
         "crossing": _crossings(facts),
         "visit": _visits(facts),
+        "event": _events(facts),
         "count": _counts(facts),
         "health": _health(facts),
         "dead_letter": _dead_letters(facts),
@@ -95,8 +103,6 @@ def rows_of(facts: Facts, kind: int) -> npt.NDArray[np.void]:
 def _table(kind: str, columns: Columns) -> pa.Table:
     n = len(columns["start_us"])
     columns["kind"] = pa.array([kind], pa.string()).take(pa.array(np.zeros(n, np.int64)))
-    days = columns["start_us"].to_numpy() // DAY_US
-    columns["event_date"] = pa.array(days.astype(np.int32), pa.int32()).cast(pa.date32())
     return pa.table(
         [columns[field.name].cast(field.type) if field.name in columns else pa.nulls(n, field.type) for field in SCHEMA],
         schema=SCHEMA,
@@ -143,11 +149,34 @@ def _segments(facts: Facts) -> Columns:
         "window_start_us": pa.array(rows["window"] * facts.config.rules.window_us),
         "score": pa.array(mean_score.astype(np.float32)),
         "distance_px": pa.array(rows["distance_px"].astype(np.float32)),
+        **_speeds(rows, boxes, starts),
         "times_ms": _packed(boxes["time_ms"], starts),
         "boxes": _packed(boxes["box"], starts),
         "sources": _packed(boxes["source"], starts),
         "first_segment": pa.array(rows["first_segment"] > 0),
     }
+
+
+def _speeds(rows: npt.NDArray[np.void], boxes: npt.NDArray[np.void], starts: npt.NDArray[np.int64]) -> Columns:
+    """Means over the speeds told in each segment; without one, the last one told; before the first, from end to end."""
+    first, last = boxes["box"][starts[:-1]], boxes["box"][starts[1:] - 1]
+    way = (last - first)[:, [0, 2, 3]]
+    lasted_s = np.maximum(rows["end_us"] - rows["start_us"], 1) * 1e-6
+    from_end_to_end = np.hypot(0.5 * (way[:, 0] + way[:, 1]), way[:, 2]) / lasted_s
+    known = np.where(rows["speed_px"] >= 0, rows["speed_px"], from_end_to_end)
+    metric = np.where(rows["speed_px"] >= 0, rows["speed_m"], np.nan)
+    speed_m = np.where(rows["paced_m_us"] > 0, rows["moved_m"] / np.maximum(rows["paced_m_us"], 1) * 1e6, metric)
+    unknown = np.isnan(speed_m)
+    return {
+        "speed_px_s": _float32(np.where(rows["paced_us"] > 0, rows["moved_px"] / np.maximum(rows["paced_us"], 1) * 1e6, known)),
+        "distance_m": _float32(rows["moved_m"], unknown),
+        "speed_m_s": _float32(speed_m, unknown),
+        "max_speed_m_s": _float32(np.where(rows["paced_m_us"] > 0, rows["top_m_s"], speed_m), unknown),
+    }
+
+
+def _float32(values: npt.NDArray[np.float64], unknown: npt.NDArray[np.bool_] | None = None) -> pa.Array:
+    return pa.array(values.astype(np.float32), mask=unknown)
 
 
 def _crossings(facts: Facts) -> Columns:
@@ -163,6 +192,7 @@ def _crossings(facts: Facts) -> Columns:
         "window_start_us": pa.array(rows["start_us"] // config.rules.window_us * config.rules.window_us),
         "place": pa.array(config.line_names, pa.string()).take(lines),
         "direction": pa.compute.if_else(pa.array(rows["forward"] > 0), forward, backward),
+        "speed_m_s": _float32(rows["speed_m"], np.isnan(rows["speed_m"])),
     }
 
 
@@ -173,6 +203,34 @@ def _visits(facts: Facts) -> Columns:
         **_plains(rows, "track_no", "class_id", "start_us", "end_us"),
         "place": pa.array(facts.config.zone_names, pa.string()).take(_plain(rows, "place")),
     }
+
+
+def _events(facts: Facts) -> Columns:
+    rows, rules = rows_of(facts, EVENT), facts.config.rule_texts
+    places = rows["place"]
+    return {
+        **_origin(facts, rows),
+        **_plains(rows, "track_no", "class_id", "start_us", "end_us", "value"),
+        "place": pa.array([rules.zones[k] for k in places], pa.string()),
+        "event_kind": pa.array([rules.kinds[k] for k in places], pa.string()),
+        "rule": pa.array([rules.names[k] for k in places], pa.string()),
+        "limit": pa.array([rules.limits[k] for k in places], pa.float64()),
+        "unit": pa.array([rules.units[k] for k in places], pa.string()),
+        "evidence": pa.array([_evidence(facts, row) for row in rows], pa.string()),
+    }
+
+
+def _evidence(facts: Facts, row: np.void) -> str:
+    """The rule of an event and the last boxes of its tracks; events are few."""
+    evidence = facts.log.evidence[: facts.log.used[EVIDENCES]][row["first_evidence"] :][: row["n_evidence"]]
+    camera = facts.cameras[row["camera"]].decode()
+    tracks: dict[str, dict[str, list[object]]] = {}
+    for box in evidence:
+        track = tracks.setdefault(track_id(camera, int(row["session"]), int(box["track_no"])), {"times_us": [], "boxes": []})
+        track["times_us"].append(int(box["t_us"]))
+        track["boxes"].append([round(float(edge), 1) for edge in box["box"]])
+    rule = json.loads(facts.config.rule_texts.numbers[row["place"]])
+    return json.dumps({"rule": rule, "tracks": [{"track_id": name} | track for name, track in tracks.items()]})
 
 
 def _counts(facts: Facts) -> Columns:

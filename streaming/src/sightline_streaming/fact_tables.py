@@ -3,6 +3,7 @@
 Column by column: whole arrays are computed, joined or passed on, so that a city's facts take milliseconds.
 """
 
+import json
 from collections.abc import Callable, Iterable
 
 import numpy as np
@@ -18,6 +19,7 @@ from sightline_lakehouse.tables import (
     DEAD_LETTERS,
     LINE_CROSSINGS,
     OBJECT_COUNTS,
+    SCENE_EVENTS,
     TRACK_SEGMENTS,
     ZONE_VISITS,
     Table,
@@ -28,6 +30,7 @@ TABLE_OF_KIND: dict[str, Table] = {
     "segment": TRACK_SEGMENTS,
     "crossing": LINE_CROSSINGS,
     "visit": ZONE_VISITS,
+    "event": SCENE_EVENTS,
     "health": CAMERA_HEALTH,
     "count": OBJECT_COUNTS,
     "dead_letter": DEAD_LETTERS,
@@ -65,6 +68,8 @@ def _rows(facts: pa.Table, kind: str, table: Table, labels: SiteLabels, window_s
         "class_name": lambda rows: _class_names(rows, labels),
         "window_s": lambda rows: pa.array(np.full(rows.num_rows, window_s, np.int32)),
     }
+    if kind == "event":
+        derive["kind"] = lambda rows: rows["event_kind"]
     if kind == "dead_letter":
         derive["camera_id"] = lambda rows: pc.if_else(pc.equal(rows["camera_id"], ""), None, rows["camera_id"])
     columns = [derive[name](own) if name in derive else own[name] for name in schema.names]
@@ -94,12 +99,21 @@ def _completeness(rows: pa.RecordBatch) -> pa.Array:
     return pc.min_element_wise(share, 1.0)
 
 
+def _track_ids(rows: pa.RecordBatch) -> pa.Array:
+    tracks = [[track["track_id"] for track in json.loads(text)["tracks"]] for text in rows["evidence"].to_pylist()]
+    return pa.array(tracks, pa.list_(pa.string()))
+
+
 _TRACK = ("camera_id", "session", "track_no")  # as ids.track_id writes it
 
 _DERIVE: dict[str, _Derive] = {
     "track_id": _joined(*_TRACK),
     "crossing_id": _joined(*_TRACK, "place", "direction"),
     "visit_id": _joined(*_TRACK, "place", "start_us"),
+    "event_id": _joined("camera_id", "session", "place", "rule", "track_no", "start_us"),
+    "track_ids": _track_ids,
+    "started_at": _time("start_us"),
+    "detected_at": _time("end_us"),
     "line": lambda rows: rows["place"],
     "zone": lambda rows: rows["place"],
     "start_time": _time("start_us"),

@@ -1,7 +1,7 @@
 """Facts: the tracker's one log of facts, split into the tables that people read.
 
 Stateless: each commit of ``bronze.tracker_facts`` becomes rows of its kind's table, exactly once (delta_sink.py). Closed
-counting windows and dead letters go to Kafka too, at least once (publisher.py).
+counting windows, scene events and dead letters go to Kafka too, at least once (publisher.py).
 
 A micro-batch's facts pass through the driver: 5,000 cameras with 30 frames/s and 6 objects a frame make about 30 MB a second.
 """
@@ -12,11 +12,12 @@ from pyspark.sql.streaming.query import StreamingQuery
 
 from sightline_contract.topics import DEAD_LETTERS as DEAD_LETTERS_TOPIC
 from sightline_contract.topics import OBJECT_COUNTS as OBJECT_COUNTS_TOPIC
-from sightline_lakehouse.tables import DEAD_LETTERS, OBJECT_COUNTS, TRACKER_FACTS
+from sightline_contract.topics import SCENE_EVENTS as SCENE_EVENTS_TOPIC
+from sightline_lakehouse.tables import DEAD_LETTERS, OBJECT_COUNTS, SCENE_EVENTS, TRACKER_FACTS
 from sightline_streaming.delta_sink import BatchSink
 from sightline_streaming.fact_tables import TABLE_OF_KIND, SiteLabels, site_labels, split_facts
 from sightline_streaming.job import Job, JobContext
-from sightline_streaming.publisher import publish_counts, publish_dead_letters
+from sightline_streaming.publisher import publish_counts, publish_dead_letters, publish_events
 
 
 def write_facts(context: JobContext, labels: SiteLabels, facts: DataFrame, batch_id: int) -> None:
@@ -28,6 +29,8 @@ def write_facts(context: JobContext, labels: SiteLabels, facts: DataFrame, batch
         sink.append(found, table)
     if OBJECT_COUNTS in rows:
         publish_counts(rows[OBJECT_COUNTS], context.config.kafka)
+    if SCENE_EVENTS in rows:
+        publish_events(rows[SCENE_EVENTS], context.config.kafka)
     if DEAD_LETTERS in rows:
         publish_dead_letters(rows[DEAD_LETTERS], context.config.kafka)
 
@@ -48,7 +51,7 @@ def start(context: JobContext) -> tuple[StreamingQuery, ...]:
 
 JOB = Job(
     "facts",
-    topics=(OBJECT_COUNTS_TOPIC, DEAD_LETTERS_TOPIC),
+    topics=(OBJECT_COUNTS_TOPIC, SCENE_EVENTS_TOPIC, DEAD_LETTERS_TOPIC),
     tables=(TRACKER_FACTS, *TABLE_OF_KIND.values()),
     start=start,
 )

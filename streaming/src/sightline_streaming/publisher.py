@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from sightline_contract.errors import BrokerError
-from sightline_contract.topics import DEAD_LETTERS, OBJECT_COUNTS, Topic
+from sightline_contract.topics import DEAD_LETTERS, OBJECT_COUNTS, SCENE_EVENTS, Topic
 from sightline_streaming.config import KafkaConfig
 
 DEAD_LETTER_HEADERS = ("reason", "source_topic", "source_partition", "source_offset")
@@ -23,6 +23,11 @@ Outgoing = tuple[str | None, bytes | None, list[tuple[str, bytes]]]
 def publish_counts(rows: pa.Table, kafka: KafkaConfig) -> None:
     """Send rows of gold.object_counts; a reader drops repeats by (camera_id, session, window_start, class_name)."""
     publish(((row["camera_id"], _json(row), []) for row in rows.to_pylist()), OBJECT_COUNTS, kafka)
+
+
+def publish_events(rows: pa.Table, kafka: KafkaConfig) -> None:
+    """Send rows of silver.scene_events; a reader drops repeats by event_id."""
+    publish(((row["camera_id"], _json(row), []) for row in rows.to_pylist()), SCENE_EVENTS, kafka)
 
 
 def publish_dead_letters(rows: pa.Table, kafka: KafkaConfig) -> None:

@@ -10,7 +10,6 @@ Order within a micro-batch does not matter here: the core sorts each camera's me
 
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,7 @@ from sightline_contract.topics import DETECTIONS
 from sightline_lakehouse.tables import TRACKER_FACTS
 from sightline_streaming.core.shard import process_shard
 from sightline_streaming.core.site import ShardConfig, shard_config
-from sightline_streaming.fact_frames import to_pandas
+from sightline_streaming.fact_frames import GIVEN, to_pandas
 from sightline_streaming.job import Job, JobContext
 from sightline_streaming.kafka import micro_batch_options, read_topics
 from sightline_streaming.sharding import shard_keys
@@ -32,13 +31,10 @@ from sightline_streaming.sharding import shard_keys
 Operator = Callable[[tuple[Any, ...], Iterator[pd.DataFrame], GroupState], Iterator[pd.DataFrame]]
 
 STATE_SCHEMA = "shard_state binary"
-GIVEN = replace(TRACKER_FACTS, columns=TRACKER_FACTS.columns[:-1])
-"""What the operator gives: all columns of the log but the last, event_date."""
 
 
 def shard_operator(config: ShardConfig) -> Operator:
     """What runs in a Python worker: all messages of one shard and micro-batch, and the shard's state."""
-    given = [column.name for column in GIVEN.columns]
 
     def track_shard(_key: tuple[Any, ...], parts: Iterator[pd.DataFrame], state: GroupState) -> Iterator[pd.DataFrame]:
         # PySpark joins the groups' frames; pandas 2 warns that an all-null column may count for more in pandas 3.
@@ -54,7 +50,7 @@ def shard_operator(config: ShardConfig) -> Operator:
             messages["arrived_us"].to_numpy(),
         )
         state.update((after,))
-        yield to_pandas(facts)[given]
+        yield to_pandas(facts)
 
     return track_shard
 

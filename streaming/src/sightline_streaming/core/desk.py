@@ -8,8 +8,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from sightline_contract.rules import MAX_RULES
+from sightline_streaming.core.events import forget_alarms
 from sightline_streaming.core.kernel import Record, Records, inner
-from sightline_streaming.core.memory import PATH, TALLIES, TRACKS, WINDOWS, Parts
+from sightline_streaming.core.memory import ALARM, ALARMS, PATH, TALLIES, TRACKS, TRAIL, TRAILS, WINDOWS, Parts
 from sightline_streaming.core.paths import forget_places
 from sightline_streaming.core.records import EMISSION, TRACK
 from sightline_streaming.core.rows import at_least
@@ -29,20 +31,24 @@ class Desk(NamedTuple):
     tracks: Records
     paths: Records  # one per slot
     emissions: Records
+    trails: Records  # one per slot
+    alarms: Records  # one per rule
 
 
 def empty_desk() -> Desk:
     """A desk with room for a camera of usual size."""
-    return Desk(np.zeros(3, np.int64), np.zeros(16, TRACK), np.zeros(16, PATH), np.zeros(1024, EMISSION))
+    tracks, paths, trails = np.zeros(16, TRACK), np.zeros(16, PATH), np.zeros(16, TRAIL)
+    return Desk(np.zeros(3, np.int64), tracks, paths, np.zeros(1024, EMISSION), trails, np.zeros(MAX_RULES, ALARM))
 
 
 @inner
 def with_results(desk: Desk, tracks: Records, n_slots: int, emissions: Records, n_emissions: int) -> Desk:
-    """The desk with what the tracker gave back, which may have grown, and a path for every slot."""
+    """The desk with what the tracker gave back, which may have grown, and a path and a trail for every slot."""
     desk.used[SLOTS] = n_slots
     desk.used[EMISSIONS] = n_emissions
     had = desk.paths.shape[0]
-    return Desk(desk.used, tracks, at_least(desk.paths, had, tracks.shape[0] - had), emissions)
+    more = tracks.shape[0] - had
+    return Desk(desk.used, tracks, at_least(desk.paths, had, more), emissions, at_least(desk.trails, had, more), desk.alarms)
 
 
 @inner
@@ -54,16 +60,19 @@ def unpack(rules: Rules, site: Record, camera: Record, old: Parts, at: Places, d
         tracks[slot].live = 0
         desk.paths[slot].track_no = 0
         desk.paths[slot].counted_no = 0
+        desk.trails[slot].track_no = 0
     for k in range(at[TRACKS], at[TRACKS] + camera.n_tracks):
         slot = old.paths[k].slot
         tracks[slot] = old.tracks[k]
         desk.paths[slot] = old.paths[k]
         if camera.places != site.places:
             forget_places(desk.paths[slot])
+    _unpack_rules(site, camera, old, at, desk)
     at[TRACKS] += camera.n_tracks
     camera.places = site.places
     camera.n_lines = site.n_lines
     camera.n_zones = site.n_zones
+    camera.n_rules = site.n_rules
     for k in range(at[WINDOWS], at[WINDOWS] + camera.n_windows):
         place = open_window(rules, ring, camera, old.windows[k].number * rules.window_us)
         ring.windows[place] = old.windows[k]
@@ -79,6 +88,21 @@ def unpack(rules: Rules, site: Record, camera: Record, old: Parts, at: Places, d
 
 
 @inner
+def _unpack_rules(site: Record, camera: Record, old: Parts, at: Places, desk: Desk) -> None:
+    """Lay out what the camera's rules remember, unless they have changed."""
+    forget_alarms(desk.alarms)
+    if camera.n_rules == 0:
+        return
+    if camera.places == site.places:
+        for k in range(camera.n_tracks):
+            desk.trails[old.paths[at[TRACKS] + k].slot] = old.trails[at[TRAILS] + k]
+        for rule in range(camera.n_rules):
+            desk.alarms[rule] = old.alarms[at[ALARMS] + rule]
+    at[TRAILS] += camera.n_tracks
+    at[ALARMS] += camera.n_rules
+
+
+@inner
 def pack(rules: Rules, camera: Record, new: Parts, desk: Desk, ring: Ring) -> Parts:
     """Put the camera's live tracks and open windows behind what ``new`` has, and empty the ring."""
     used, n_slots = new.used, desk.used[SLOTS]
@@ -88,6 +112,8 @@ def pack(rules: Rules, camera: Record, new: Parts, desk: Desk, ring: Ring) -> Pa
         at_least(new.paths, used[TRACKS], n_slots),
         at_least(new.windows, used[WINDOWS], rules.open_windows),
         at_least(new.tallies, used[TALLIES], 256 * rules.open_windows),
+        at_least(new.trails, used[TRAILS], n_slots if camera.n_rules > 0 else 0),
+        at_least(new.alarms, used[ALARMS], camera.n_rules),
     )
     tracks, windows, tallies = used[TRACKS], used[WINDOWS], used[TALLIES]
     camera.n_slots = 0
@@ -96,8 +122,14 @@ def pack(rules: Rules, camera: Record, new: Parts, desk: Desk, ring: Ring) -> Pa
             new.tracks[used[TRACKS]] = desk.tracks[slot]
             new.paths[used[TRACKS]] = desk.paths[slot]
             new.paths[used[TRACKS]].slot = slot
+            if camera.n_rules > 0:
+                new.trails[used[TRAILS]] = desk.trails[slot]
+                used[TRAILS] += 1
             used[TRACKS] += 1
             camera.n_slots = slot + 1
+    for rule in range(camera.n_rules):
+        new.alarms[used[ALARMS]] = desk.alarms[rule]
+        used[ALARMS] += 1
     for number in range(camera.closed_before, camera.closed_before + rules.open_windows):
         place = number % rules.open_windows
         if ring.windows[place].open:

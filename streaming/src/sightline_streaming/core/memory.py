@@ -11,10 +11,16 @@ import numpy as np
 import numpy.typing as npt
 
 from sightline_contract.camera import MAX_LINES, MAX_ZONES
+from sightline_contract.rules import MAX_RULES
 from sightline_streaming.core.kernel import Records
 from sightline_streaming.core.records import SCENE, TRACK
 
 NO_SESSION = -1
+
+# Bins of a path that its speed is told from (pace.py), boxes kept as evidence (trail.py), places where a stopped track ended.
+N_BINS = 5
+N_PAST = 4
+N_GHOSTS = 4
 
 CAMERA = np.dtype(
     [
@@ -28,12 +34,13 @@ CAMERA = np.dtype(
         ("arrived_us", np.int64),  # arrival of the newest message
         ("width", np.uint32),  # px of the frames
         ("height", np.uint32),
-        ("places", np.uint32),  # digest of the lines and zones that passages and stays are about
+        ("places", np.uint32),  # digest of the lines, zones and rules that passages, stays and watches are about
         ("model", np.int32),  # model version
         ("n_tracks", np.int32),
         ("n_slots", np.int32),
         ("n_lines", np.int32),
         ("n_zones", np.int32),
+        ("n_rules", np.int32),
         ("n_windows", np.int32),
         ("n_tallies", np.int32),
         # Of the call in hand.
@@ -57,6 +64,23 @@ PATH = np.dtype(
         ("crossed", np.uint32),  # bit 2 * line + 1 forward, bit 2 * line backward
         ("slot", np.int32),
         ("has_segment", np.uint8),
+        # Of its speed: the bin in the making, with sums since its beginning, and the means of those before.
+        ("bridged", np.uint8),  # interpolated since the last observation
+        ("known", np.uint8),  # a speed was told
+        ("sampled", np.uint8),  # and since the last gap
+        ("n_bins", np.uint8),
+        ("bin_n", np.int32),
+        ("speed_px", np.float32),  # px/s of the frames
+        ("speed_m", np.float32),  # m/s, not a number where unknown
+        ("steady_m", np.float32),
+        ("observed_us", np.int64),
+        ("bin_us", np.int64),
+        ("bin_t", np.int64),
+        ("bin_x", np.float64),
+        ("bin_y", np.float64),
+        ("mean_us", np.int64, (N_BINS,)),
+        ("mean_x", np.float32, (N_BINS,)),
+        ("mean_y", np.float32, (N_BINS,)),
         # At each line: where the track was clearly last (-1 left, 1 right, 0 nowhere yet), and the last cut of the line since:
         # the side it led to (0: none, or beyond the line's ends), when and where.
         ("side", np.int8, (MAX_LINES,)),
@@ -68,6 +92,56 @@ PATH = np.dtype(
         ("phase", np.uint8, (MAX_ZONES,)),
         ("entered_us", np.int64, (MAX_ZONES,)),
         ("left_us", np.int64, (MAX_ZONES,)),
+    ],
+    align=True,
+)
+
+# What a camera's rules need of one track; there are none where there are no rules. Lengths in px of the camera file's frame.
+TRAIL = np.dtype(
+    [
+        ("track_no", np.int64),  # whose trail this is, 0: nobody's
+        ("seen_us", np.int64),  # last observation
+        ("still_us", np.int64),  # since when it has not left its resting place
+        ("away_us", np.int64),  # since when it is away from there, 0: it is not
+        ("step_us", np.int64),  # when its last step ended
+        ("past_us", np.int64, (N_PAST,)),
+        ("past_box", np.float32, (N_PAST, 4)),  # px of the frames
+        ("box", np.float32, (4,)),  # last observed, px of the frames
+        ("x", np.float32),  # last foot-point
+        ("y", np.float32),
+        ("rest_x", np.float32),
+        ("rest_y", np.float32),
+        ("step_x", np.float32),
+        ("step_y", np.float32),
+        ("size", np.float32),
+        ("pace", np.float32),  # sizes/s, not a number where unknown
+        ("speed", np.float32),  # m/s
+        ("class_id", np.uint8),
+        ("n_past", np.uint8),
+        ("watched", np.uint8),  # observed since it was confirmed
+        # At each rule.
+        ("phase", np.uint8, (MAX_RULES,)),
+        ("since_us", np.int64, (MAX_RULES,)),  # when what is watched for began; 0: it has not
+        ("held_us", np.int64, (MAX_RULES,)),  # when it was last so
+        ("entered_us", np.int64, (MAX_RULES,)),  # of the stay in the zone, 0: outside
+        ("inside_us", np.int64, (MAX_RULES,)),  # last seen inside
+        ("other_no", np.int64, (MAX_RULES,)),  # accident: the other track
+        ("amount", np.float32, (MAX_RULES,)),  # speeding, accident: highest speed; wrong way: sizes gone against the heading
+    ],
+    align=True,
+)
+
+# What one rule remembers of its camera.
+ALARM = np.dtype(
+    [
+        ("since_us", np.int64),
+        ("held_us", np.int64),
+        # Where and when tracks ended that stood still and were told: who appears there is the same object.
+        ("ghost_us", np.int64, (N_GHOSTS,)),
+        ("ghost_x", np.float32, (N_GHOSTS,)),
+        ("ghost_y", np.float32, (N_GHOSTS,)),
+        ("phase", np.uint8),
+        ("spare", np.uint8, (7,)),
     ],
     align=True,
 )
@@ -89,17 +163,22 @@ TALLY = np.dtype(
 )
 
 # Places in Parts.used, in the order of Parts' arrays.
-TRACKS, WINDOWS, TALLIES = range(3)
+TRACKS, WINDOWS, TALLIES, TRAILS, ALARMS = range(5)
 
 
 class Parts(NamedTuple):
-    """What cameras have several of. The first ``used`` records are filled; tracks and paths run in parallel."""
+    """What cameras have several of. The first ``used`` records are filled; tracks and paths run in parallel.
+
+    So do the trails of a camera with rules; another one's tracks have none. ``alarms`` are one per rule.
+    """
 
     used: npt.NDArray[np.int64]
     tracks: Records
     paths: Records
     windows: Records
     tallies: Records
+    trails: Records
+    alarms: Records
 
 
 @dataclass(frozen=True)
@@ -115,7 +194,9 @@ class Memory:
 
 def empty_parts() -> Parts:
     """Parts without records."""
-    return Parts(np.zeros(3, np.int64), np.zeros(16, TRACK), np.zeros(16, PATH), np.zeros(16, WINDOW), np.zeros(16, TALLY))
+    used = np.zeros(5, np.int64)
+    tracks, paths, trails = np.zeros(16, TRACK), np.zeros(16, PATH), np.zeros(16, TRAIL)
+    return Parts(used, tracks, paths, np.zeros(16, WINDOW), np.zeros(16, TALLY), trails, np.zeros(16, ALARM))
 
 
 def empty_memory() -> Memory:

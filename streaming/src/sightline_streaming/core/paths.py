@@ -1,4 +1,4 @@
-"""Facts from the paths of confirmed tracks: segments, line crossings, zone visits.
+"""Facts from the paths of confirmed tracks: segments with their speeds, line crossings, zone visits.
 
 A track's path joins its foot-points (middle of the lower edge of its boxes) in order of time.
 
@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from sightline_streaming.core.geometry import Floats, cut_at, is_inside, side_of
 from sightline_streaming.core.kernel import Record, Records, inner
+from sightline_streaming.core.pace import begin_pace, follow_pace, note_pace
 from sightline_streaming.core.records import ENDED, INTERPOLATED
 from sightline_streaming.core.rows import BOXES, CROSSING, SEGMENT, VISIT, Log, add_row, with_room
 from sightline_streaming.core.site import Rules
@@ -26,9 +27,12 @@ OUTSIDE, INSIDE, LEAVING = 0, 1, 2
 
 @inner
 def write_paths(
-    rules: Rules, site: Record, corners: Floats, camera: Record, log: Log, emissions: Records, paths: Records
+    rules: Rules, site: Record, corners: Floats, camera: Record, log: Log, emissions: Records, paths: Records, paces: Floats
 ) -> Log:
-    """Turn a camera's ``emissions`` (all of them, in order of emission) into rows; the slots' ``paths`` move along."""
+    """Turn a camera's ``emissions`` (all of them, in order of emission) into rows; the slots' ``paths`` move along.
+
+    The speeds known at each emission go to ``paces`` (n, 3), if that is not empty.
+    """
     order, first = _by_slot(emissions)
     for slot in range(first.shape[0] - 1):
         begin = first[slot]
@@ -39,7 +43,7 @@ def write_paths(
                 end += 1
             n = end - begin
             log = with_room(log, n + 2 * site.n_lines + n * site.n_zones, n)
-            _follow(rules, site, corners, camera, log, emissions, order[begin:end], paths[slot])
+            _follow(rules, site, corners, camera, log, emissions, order[begin:end], paths[slot], paces)
             begin = end
     return log
 
@@ -82,6 +86,7 @@ def _follow(
     emissions: Records,
     run: npt.NDArray[np.int64],
     path: Record,
+    paces: Floats,
 ) -> None:
     """Follow one track along ``run``, its emissions."""
     # From pixels of the frames to pixels of the camera file's frame, in which lines and zones are given.
@@ -99,11 +104,15 @@ def _follow(
             forget_places(path)
             path.track_no = emission.track_no
             path.has_segment = 0
+            begin_pace(path)
             path.x = x
             path.y = y
         window = emission.t_us // rules.window_us
         if segment < 0 or log.rows[segment].window != window:
             segment = _open_segment(camera, log, emission, window, path)
+        follow_pace(site, path, log.rows[segment], emission, x, y, scale_x, scale_y)
+        if paces.shape[0] > 0:
+            note_pace(path, emission, paces[k])
         _append_box(log, log.rows[segment], emission, np.hypot(x - path.x, y - path.y))
         margin = rules.crossing_margin * (emission.y2 - emission.y1) * scale_y
         for line in range(site.n_lines):
@@ -113,6 +122,8 @@ def _follow(
         path.t_us = emission.t_us
         path.x = x
         path.y = y
+        log.rows[segment].speed_px = path.speed_px if path.known else -1.0
+        log.rows[segment].speed_m = path.speed_m
 
 
 @inner
@@ -192,6 +203,7 @@ def _pass_line(
         row.forward = side > 0
         row.x = path.cut_x[line]
         row.y = path.cut_y[line]
+        row.speed_m = path.speed_m
     path.side[line] = side
     path.towards[line] = 0
 

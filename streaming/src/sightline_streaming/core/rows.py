@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from sightline_streaming.core.kernel import Record, Records, inner
 
-SEGMENT, CROSSING, VISIT, COUNT, HEALTH = range(5)
+SEGMENT, CROSSING, VISIT, COUNT, HEALTH, EVENT = range(6)
 
 ROW = np.dtype(
     [
@@ -32,10 +32,20 @@ ROW = np.dtype(
         ("batches_late", np.int64),
         ("score_sum", np.float64),  # over the observations
         ("distance_px", np.float64),
+        ("paced_us", np.int64),  # time that speeds told in the segment stand for, and the way in it
+        ("moved_px", np.float64),
+        ("paced_m_us", np.int64),  # the same where metres are known
+        ("moved_m", np.float64),
+        ("top_m_s", np.float64),
+        ("speed_px", np.float64),  # of a segment in which no speed was told: the last one known
+        ("speed_m", np.float64),  # the same in m/s, or of a crossing; not a number where unknown
+        ("value", np.float64),  # of an event, in its rule's unit
+        ("first_evidence", np.int64),  # place in the log's evidence
+        ("n_evidence", np.int64),
         ("camera", np.int32),
         ("model", np.int32),
         ("class_id", np.int32),
-        ("place", np.int32),  # line of a crossing, zone of a visit
+        ("place", np.int32),  # line of a crossing, zone of a visit, rule of an event
         ("observations", np.int32),
         ("objects", np.int32),
         ("new_objects", np.int32),
@@ -49,21 +59,28 @@ ROW = np.dtype(
 )
 BOX = np.dtype([("box", np.float32, (4,)), ("time_ms", np.int32), ("source", np.uint8)], align=True)
 
+# One box of one of an event's tracks.
+EVIDENCE = np.dtype([("track_no", np.int64), ("t_us", np.int64), ("box", np.float32, (4,))], align=True)
+
 # Places in Log.used.
-ROWS, BOXES = 0, 1
+ROWS, BOXES, EVIDENCES = 0, 1, 2
 
 
 class Log(NamedTuple):
-    """All rows of one call, and the boxes of its segments, segment after segment; ``used`` says how many are filled."""
+    """All rows of one call, the boxes of its segments and the evidence of its events, one segment or event after another.
+
+    ``used`` says how many of each are filled.
+    """
 
     used: npt.NDArray[np.int64]
     rows: Records
     boxes: Records
+    evidence: Records
 
 
 def empty_log() -> Log:
     """A log without rows."""
-    return Log(np.zeros(2, np.int64), np.zeros(1024, ROW), np.zeros(4096, BOX))
+    return Log(np.zeros(3, np.int64), np.zeros(1024, ROW), np.zeros(4096, BOX), np.zeros(16, EVIDENCE))
 
 
 @inner
@@ -80,7 +97,14 @@ def at_least(records: Records, used: int, more: int) -> Records:
 @inner
 def with_room(log: Log, rows: int, boxes: int) -> Log:
     """The log with room for so many more rows and boxes."""
-    return Log(log.used, at_least(log.rows, log.used[ROWS], rows), at_least(log.boxes, log.used[BOXES], boxes))
+    rows_now, boxes_now = at_least(log.rows, log.used[ROWS], rows), at_least(log.boxes, log.used[BOXES], boxes)
+    return Log(log.used, rows_now, boxes_now, log.evidence)
+
+
+@inner
+def with_evidence(log: Log, boxes: int) -> Log:
+    """The log with room for so many more boxes of evidence."""
+    return Log(log.used, log.rows, log.boxes, at_least(log.evidence, log.used[EVIDENCES], boxes))
 
 
 @inner

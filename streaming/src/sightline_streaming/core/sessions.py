@@ -15,6 +15,7 @@ import numpy.typing as npt
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from sightline_streaming.core.desk import EMISSIONS, HEALTH_ROW, SLOTS, Desk, pack, unpack, with_results
+from sightline_streaming.core.events import forget_alarms, watch
 from sightline_streaming.core.geometry import Floats
 from sightline_streaming.core.kernel import Record, Records, inner, kernel
 from sightline_streaming.core.memory import NO_SESSION, Parts
@@ -50,8 +51,8 @@ IN_ORDER, MET_BEFORE, LATE, UNEXPECTED = range(4)
 
 @kernel
 def run_shard(
-    rules: Rules, sites: Records, corners: Floats, buffer: Bytes, headers: Records, cameras: Records, scenes: Records,
-    old: Parts, new: Parts, desk: Desk, ring: Ring, log: Log, forget_before_us: int,
+    rules: Rules, sites: Records, corners: Floats, watches: Records, buffer: Bytes, headers: Records, cameras: Records,
+    scenes: Records, old: Parts, new: Parts, desk: Desk, ring: Ring, log: Log, forget_before_us: int,
 ) -> tuple[Parts, Log]:  # fmt: skip
     """Take the messages of ``headers``, sorted by (camera, session, seq), ``camera.n_messages`` of each camera.
 
@@ -68,7 +69,7 @@ def run_shard(
         for header in headers[m : m + camera.n_messages]:
             what = _ends(camera, header)
             if what != NOTHING:
-                desk, log = _end(rules, site, corners, camera, scene, desk, ring, log, what)
+                desk, log = _end(rules, site, corners, watches, camera, scene, desk, ring, log, what)
             camera.arrived_us = max(camera.arrived_us, header.arrived_us)
             if header.session > camera.session:
                 _start_session(rules, camera, header)
@@ -79,13 +80,13 @@ def run_shard(
                 desk, log = _take(rules, site, params, buffer, header, camera, scene, desk, ring, log)
                 what = WINDOWS if header.end_of_session else NOTHING
                 if what != NOTHING:
-                    desk, log = _end(rules, site, corners, camera, scene, desk, ring, log, what)
+                    desk, log = _end(rules, site, corners, watches, camera, scene, desk, ring, log, what)
             elif how != MET_BEFORE:
                 _take_late(rules, site, buffer, header, camera, ring, health, how == LATE)
         m += camera.n_messages
         camera.dropped = camera.n_messages == 0 and camera.arrived_us < forget_before_us
         what = WINDOWS if camera.dropped else ROWS
-        desk, log = _end(rules, site, corners, camera, scene, desk, ring, log, what)
+        desk, log = _end(rules, site, corners, watches, camera, scene, desk, ring, log, what)
         new = pack(rules, camera, new, desk, ring)
     return new, log
 
@@ -106,8 +107,9 @@ def _ends(camera: Record, header: Record) -> int:
 
 @inner
 def _end(
-    rules: Rules, site: Record, corners: Floats, camera: Record, scene: Records, desk: Desk, ring: Ring, log: Log, what: int
-) -> tuple[Desk, Log]:
+    rules: Rules, site: Record, corners: Floats, watches: Records, camera: Record, scene: Records, desk: Desk, ring: Ring,
+    log: Log, what: int,
+) -> tuple[Desk, Log]:  # fmt: skip
     """Write out what the tracker emitted; end tracks and windows as well if ``what`` says so."""
     if what >= TRACKS:
         tracks, n_slots, emissions, n_emissions = finish(
@@ -116,8 +118,13 @@ def _end(
         desk = with_results(desk, tracks, n_slots, emissions, n_emissions)
     emissions = desk.emissions[: desk.used[EMISSIONS]]
     if emissions.shape[0] > 0:
-        log = write_paths(rules, site, corners, camera, log, emissions, desk.paths)
+        paces = np.empty((emissions.shape[0] if site.n_rules > 0 else 0, 3), np.float64)
+        log = write_paths(rules, site, corners, camera, log, emissions, desk.paths, paces)
+        if site.n_rules > 0:
+            log = watch(site, watches, corners, camera, log, emissions, paces, desk.trails, desk.alarms)
         desk.used[EMISSIONS] = 0
+    if what >= TRACKS:
+        forget_alarms(desk.alarms)
     if what >= WINDOWS:
         log = close_before(rules, site, ring, camera, log, camera.closed_before + rules.open_windows)
     return desk, log

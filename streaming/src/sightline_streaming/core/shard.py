@@ -62,7 +62,7 @@ def process_shard(
     newest_us = int(headers["arrived_us"].max(initial=0))
     rules = _long_enough(config.rules, memory)
     parts, log = run_shard(
-        rules, config.sites, config.corners, messages.buffer, headers[order], memory.cameras, memory.scenes,
+        rules, config.sites, config.corners, config.watches, messages.buffer, headers[order], memory.cameras, memory.scenes,
         memory.parts, empty_parts(), empty_desk(), empty_ring(rules), empty_log(), newest_us - config.forget_after_us,
     )  # fmt: skip
     facts = Facts(config, memory.names, memory.models, log, dead_letters)

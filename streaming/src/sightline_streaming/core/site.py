@@ -3,6 +3,7 @@
 A camera without a configuration counts all classes and has no lines and no zones.
 """
 
+import json
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,9 +13,11 @@ import numpy as np
 
 from sightline_contract.camera import MAX_LINES, MAX_ZONES, CameraConfig, Scene
 from sightline_contract.errors import ConfigError
+from sightline_contract.rules import EVENT_KINDS
 from sightline_streaming.core.geometry import Floats
 from sightline_streaming.core.kernel import Records
 from sightline_streaming.core.params import FIXED_CAMERA, MOVING_CAMERA, TrackerParams, for_detector
+from sightline_streaming.core.watches import limit_of, watches_of, zone_rules
 
 # Lateness is bounded by this many windows, which bounds what a shard keeps of a camera.
 MAX_OPEN_WINDOWS = 1000
@@ -30,7 +33,12 @@ SITE = np.dtype(
         ("n_lines", np.int32),
         ("first_zone", np.int32),  # among the zones of all cameras
         ("n_zones", np.int32),
-        ("places", np.uint32),  # digest of lines and zones: what is remembered of tracks at them holds while it is the same
+        ("first_rule", np.int32),  # among the rules of all cameras
+        ("n_rules", np.int32),
+        ("to_ground", np.float64, (9,)),  # homography to metres, positive before the horizon
+        ("has_scale", np.uint8),
+        # Digest of lines, zones and rules: what is remembered of tracks at them holds while it is the same.
+        ("places", np.uint32),
         ("min_score", np.uint8),  # as on the wire
         ("lists_classes", np.uint8),  # whether each class that counts has a row in every counting window
         ("counted", np.uint8, (256,)),  # whether a class counts
@@ -50,17 +58,31 @@ class Rules(NamedTuple):
 
 
 @dataclass(frozen=True)
+class RuleTexts:
+    """What an event says of its rule, one of each per rule of all cameras."""
+
+    kinds: tuple[str, ...]  # of the event
+    names: tuple[str, ...]  # unique within the zone
+    zones: tuple[str, ...]
+    limits: tuple[float, ...]
+    units: tuple[str, ...]
+    numbers: tuple[str, ...]  # the rule itself, JSON
+
+
+@dataclass(frozen=True)
 class ShardConfig:
     """Configuration of ``process_shard``, made by ``shard_config``."""
 
     sites: Records  # SITE: of cameras without a configuration, then of each with one
     corners: Floats  # (P, 2) of all zones
+    watches: Records  # WATCH: of all rules
     rules: Rules
     site_of: dict[bytes, int]
     line_names: tuple[str, ...]
     forward_names: tuple[str, ...]
     backward_names: tuple[str, ...]
     zone_names: tuple[str, ...]
+    rule_texts: RuleTexts
     max_future_us: int
     forget_after_us: int
 
@@ -95,12 +117,14 @@ def shard_config(
     return ShardConfig(
         sites=_sites(cameras, min_score),
         corners=_corners(cameras),
+        watches=watches_of(cameras),
         rules=Rules(window_us, lateness_us, lateness_us // window_us + 3, crossing_margin, round(visit_gap_s * 1e6)),
         site_of={camera.camera_id.encode(): k for k, camera in enumerate(cameras, start=1)},
         line_names=tuple(line.name for line in lines),
         forward_names=tuple(line.forward for line in lines),
         backward_names=tuple(line.backward for line in lines),
         zone_names=tuple(zone.name for camera in cameras for zone in camera.zones),
+        rule_texts=_rule_texts(cameras),
         max_future_us=round(max_future_s * 1e6),
         forget_after_us=round(forget_after_s * 1e6),
     )
@@ -118,12 +142,14 @@ def _sites(cameras: tuple[CameraConfig, ...], min_score: float) -> Records:
     sites[0]["min_score"] = _on_the_wire(min_score)
     sites[0]["params"] = tracker_params(Scene.FIXED, min_score)
     sites[0]["counted"] = 1
-    n_lines = n_zones = n_corners = 0
+    n_lines = n_zones = n_corners = n_rules = 0
     for site, camera in zip(sites[1:], cameras, strict=True):
         site["width"], site["height"] = camera.frame_size
         site["params"] = tracker_params(camera.scene, camera.min_score)
         site["first_line"], site["n_lines"] = n_lines, len(camera.lines)
         site["first_zone"], site["n_zones"] = n_zones, len(camera.zones)
+        site["first_rule"], site["n_rules"] = n_rules, sum(len(zone.rules) for zone in camera.zones)
+        site["has_scale"], site["to_ground"] = _to_ground(camera)
         site["places"] = zlib.crc32(repr((camera.frame_size, camera.lines, camera.zones)).encode())
         site["min_score"] = _on_the_wire(camera.min_score)
         site["lists_classes"] = 1
@@ -136,7 +162,32 @@ def _sites(cameras: tuple[CameraConfig, ...], min_score: float) -> Records:
             site["first_corner"][k:] = n_corners
         n_lines += len(camera.lines)
         n_zones += len(camera.zones)
+        n_rules += int(site["n_rules"])
     return sites
+
+
+def _to_ground(camera: CameraConfig) -> tuple[bool, tuple[float, ...]]:
+    """Whether the camera has a scale, and its matrix from pixels to metres, so signed that the picture's foot is before it."""
+    if camera.metres_per_pixel:
+        return True, (camera.metres_per_pixel, 0, 0, 0, camera.metres_per_pixel, 0, 0, 0, 1)
+    if not camera.homography:
+        return False, (0.0,) * 9
+    h, (width, height) = camera.homography, camera.frame_size
+    ahead = h[6] * width / 2 + h[7] * height + h[8]
+    return True, tuple(value if ahead > 0 else -value for value in h)
+
+
+def _rule_texts(cameras: tuple[CameraConfig, ...]) -> RuleTexts:
+    rules = [(camera.zones[zone].name, name, rule) for camera in cameras for zone, name, rule in zone_rules(camera)]
+    limits = [limit_of(rule) for _, _, rule in rules]
+    return RuleTexts(
+        kinds=tuple(EVENT_KINDS[rule.kind] for _, _, rule in rules),
+        names=tuple(name for _, name, _ in rules),
+        zones=tuple(zone for zone, _, _ in rules),
+        limits=tuple(limit for limit, _ in limits),
+        units=tuple(unit for _, unit in limits),
+        numbers=tuple(json.dumps(rule.model_dump(exclude_none=True)) for _, _, rule in rules),
+    )
 
 
 def _corners(cameras: tuple[CameraConfig, ...]) -> Floats:

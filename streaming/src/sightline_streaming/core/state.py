@@ -14,12 +14,13 @@ import numpy.typing as npt
 
 from sightline_contract.camera import MAX_LINES, MAX_ZONES
 from sightline_contract.errors import StateError
+from sightline_contract.rules import MAX_RULES
 from sightline_streaming.core.kernel import Records
-from sightline_streaming.core.memory import CAMERA, PATH, TALLY, WINDOW, Memory, Parts
+from sightline_streaming.core.memory import ALARM, CAMERA, PATH, TALLY, TRAIL, WINDOW, Memory, Parts
 from sightline_streaming.core.records import SCENE, TRACK
 
 MAGIC = b"SLST"
-VERSION = 1
+VERSION = 2
 
 # Version to the function that makes the next version's body of it.
 UPGRADES: dict[int, Callable[[bytes], bytes]] = {}
@@ -33,17 +34,24 @@ _AT_LINE = {name: PATH[name].base for name in ("side", "towards", "cut_us", "cut
 _AT_ZONE = {name: PATH[name].base for name in ("phase", "entered_us", "left_us")}
 _ALONE = [name for name in PATH.names or () if name not in _AT_LINE and name not in _AT_ZONE]
 _TRACK_PATH = np.dtype([(name, PATH[name]) for name in _ALONE])
-_SECTIONS = (CAMERA, SCENE, TRACK, _TRACK_PATH, *_AT_LINE.values(), *_AT_ZONE.values(), WINDOW, TALLY)
+# And a trail's fields at rules.
+_AT_RULE = {name: TRAIL[name].base for name in TRAIL.names or () if TRAIL[name].shape == (MAX_RULES,)}
+_TRAIL_ALONE = [name for name in TRAIL.names or () if name not in _AT_RULE]
+_TRAIL = np.dtype([(name, TRAIL[name]) for name in _TRAIL_ALONE])
+_SECTIONS = (
+    CAMERA, SCENE, TRACK, _TRACK_PATH, *_AT_LINE.values(), *_AT_ZONE.values(), WINDOW, TALLY, _TRAIL, *_AT_RULE.values(), ALARM,
+)  # fmt: skip
 _LAYOUT = zlib.crc32(repr([(kind.descr, kind.itemsize) for kind in _SECTIONS]).encode())
 _REMEDY = "restore it from a copy, or start the query on a new checkpoint"
+_CONTRADICTION = f"shard state contradicts itself (its counts differ): {_REMEDY}"
 
 
 def snapshot(memory: Memory, window_us: int) -> bytes:
     """``memory`` as bytes; the same memory gives the same bytes."""
     parts = memory.parts
-    tracks, windows, tallies = (int(n) for n in parts.used)
-    paths = parts.paths[:tracks]
-    at_lines, at_zones = _own_places(memory.cameras)
+    tracks, windows, tallies, n_trails, alarms = (int(n) for n in parts.used)
+    paths, trails = parts.paths[:tracks], parts.trails[:n_trails]
+    at_lines, at_zones, at_rules = _own_places(memory.cameras)
     arrays = (
         memory.cameras,
         memory.scenes,
@@ -53,6 +61,9 @@ def snapshot(memory: Memory, window_us: int) -> bytes:
         *(paths[name][at_zones] for name in _AT_ZONE),
         parts.windows[:windows],
         parts.tallies[:tallies],
+        trails[_TRAIL_ALONE].astype(_TRAIL),
+        *(trails[name][at_rules] for name in _AT_RULE),
+        parts.alarms[:alarms],
     )
     sections = [_COUNT.pack(len(array)) + array.tobytes() for array in arrays]
     body = b"".join((_BODY.pack(_LAYOUT, window_us), _texts(memory.names), _texts(memory.models), *sections))
@@ -76,26 +87,35 @@ def restore(value: bytes, window_us: int) -> Memory:
     cameras, scenes, tracks, alone = (reader.array(kind) for kind in (CAMERA, SCENE, TRACK, _TRACK_PATH))
     paths = np.zeros(len(tracks), PATH)
     if cameras["n_tracks"].sum() != len(tracks) or len(alone) != len(tracks):
-        raise StateError(f"shard state contradicts itself (its counts differ): {_REMEDY}")
+        raise StateError(_CONTRADICTION)
     for name in _ALONE:
         paths[name] = alone[name]
-    at_lines, at_zones = _own_places(cameras)
-    for fields, own in ((_AT_LINE, at_lines), (_AT_ZONE, at_zones)):
-        for name, kind in fields.items():
-            values = reader.array(kind)
-            if len(values) != own.sum():
-                raise StateError(f"shard state contradicts itself (its counts differ): {_REMEDY}")
-            paths[name][own] = values
+    at_lines, at_zones, at_rules = _own_places(cameras)
+    reader.at_places(paths, _AT_LINE, at_lines)
+    reader.at_places(paths, _AT_ZONE, at_zones)
     windows, tallies = reader.array(WINDOW), reader.array(TALLY)
-    used = np.array([len(tracks), len(windows), len(tallies)], np.int64)
-    return Memory(names, models, cameras, scenes, Parts(used, tracks, paths, windows, tallies))
+    trails_alone = reader.array(_TRAIL)
+    trails = np.zeros(len(at_rules), TRAIL)
+    if len(trails_alone) != len(trails):
+        raise StateError(_CONTRADICTION)
+    for name in _TRAIL_ALONE:
+        trails[name] = trails_alone[name]
+    reader.at_places(trails, _AT_RULE, at_rules)
+    alarms = reader.array(ALARM)
+    if len(alarms) != cameras["n_rules"].sum():
+        raise StateError(_CONTRADICTION)
+    used = np.array([len(array) for array in (tracks, windows, tallies, trails, alarms)], np.int64)
+    return Memory(names, models, cameras, scenes, Parts(used, tracks, paths, windows, tallies, trails, alarms))
 
 
-def _own_places(cameras: Records) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """Of each track, which lines and which zones its camera has: (T, MAX_LINES) and (T, MAX_ZONES)."""
-    lines = np.repeat(cameras["n_lines"], cameras["n_tracks"])
-    zones = np.repeat(cameras["n_zones"], cameras["n_tracks"])
-    return np.arange(MAX_LINES) < lines[:, None], np.arange(MAX_ZONES) < zones[:, None]
+def _own_places(cameras: Records) -> tuple[npt.NDArray[np.bool_], ...]:
+    """Of each track, which lines and which zones its camera has: (T, MAX_LINES) and (T, MAX_ZONES).
+
+    And of each track of a camera with rules, which rules: (R, MAX_RULES).
+    """
+    lines, zones, rules = (np.repeat(cameras[name], cameras["n_tracks"]) for name in ("n_lines", "n_zones", "n_rules"))
+    rules = rules[rules > 0]
+    return np.arange(MAX_LINES) < lines[:, None], np.arange(MAX_ZONES) < zones[:, None], np.arange(MAX_RULES) < rules[:, None]
 
 
 def _body(value: bytes) -> bytes:
@@ -133,6 +153,14 @@ class _Reader:
         (count,) = self.take(_COUNT)
         # A copy, so that kernels always see writable memory: another kind of array would compile them again.
         return np.frombuffer(bytearray(self._bytes(count * kind.itemsize)), kind)
+
+    def at_places(self, records: Records, fields: dict[str, np.dtype[np.generic]], own: npt.NDArray[np.bool_]) -> None:
+        """Take fields of ``records`` that were kept for ``own`` (n, places) of their places only."""
+        for name, kind in fields.items():
+            values = self.array(kind)
+            if len(values) != own.sum():
+                raise StateError(_CONTRADICTION)
+            records[name][own] = values
 
     def texts(self) -> list[bytes]:
         lengths = self.array(np.dtype(np.uint32)).tolist()
