@@ -5,7 +5,7 @@
     counts     camera_id, window_us, class_name, objects, and of the product new_objects, detections, frames…
     health     camera_id, frames_received, frames_expected, detections, batches_duplicate
     dead       camera_id
-    events     camera_id, zone, kind, start_us
+    events     camera_id, zone, kind, start_us (when it could be told)
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sightline.simulate.camera import WINDOW_US
+from sightline.results.reading import microseconds, read_table
 from sightline.simulate.city import Truth
 from sightline.simulate.objects import Role
 from sightline.simulate.truth import CROSSING, EVENT, EVENT_NAMES, LEAST_FRAMES, OBJECT_ROW, SIGHTING, VISIT
@@ -118,8 +118,8 @@ def _logged_events(kinds: dict[str, pa.Table]) -> pd.DataFrame:
     rows = kinds.get("event")
     if rows is None:
         return _NO_EVENTS
-    frame: pd.DataFrame = rows.to_pandas()
-    return frame.rename(columns={"place": "zone", "event": "kind"})
+    frame: pd.DataFrame = rows.select(["camera_id", "place", "event_kind", "end_us"]).to_pandas()
+    return frame.rename(columns={"place": "zone", "event_kind": "kind", "end_us": "start_us"})
 
 
 def table_facts(root: Path, forwards: dict[str, str]) -> Known:
@@ -137,24 +137,17 @@ def table_facts(root: Path, forwards: dict[str, str]) -> Known:
 
 
 def _table_events(root: Path) -> pd.DataFrame:
-    table = getattr(tables, "EVENTS", None)
-    if table is None or not (root / table.path).exists():
-        return _NO_EVENTS
-    events = _rows(root, table, "kind", "zone")
-    events["start_us"] = _us(root, table, "start_time")
+    events = _rows(root, tables.SCENE_EVENTS, "kind", "zone")
+    events["start_us"] = _us(root, tables.SCENE_EVENTS, "detected_at")
     return events
 
 
 def _rows(root: Path, table: tables.Table, *columns: str) -> pd.DataFrame:
-    from sightline.results.reading import read_table
-
     frame: pd.DataFrame = read_table(root, table, ("camera_id", *columns)).to_pandas()
     return frame
 
 
 def _us(root: Path, table: tables.Table, column: str) -> "np.ndarray[tuple[int, ...], np.dtype[np.int64]]":
-    from sightline.results.reading import microseconds, read_table
-
     return microseconds(read_table(root, table, (column,))[column])
 
 
@@ -162,7 +155,3 @@ def _forward(crossings: pd.DataFrame, forwards: dict[str, str]) -> pd.DataFrame:
     crossings[FORWARD] = (crossings["direction"] == crossings["camera_id"].map(forwards)).astype(int)
     return crossings
 
-
-def window_us() -> int:
-    """Length of the counting windows that truth has."""
-    return WINDOW_US

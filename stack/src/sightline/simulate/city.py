@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sightline.simulate.camera import Plan, SimulatedCamera, Tally
+from sightline.simulate.camera import RATES, Plan, SimulatedCamera, Tally
 from sightline.simulate.encoding import Message
 from sightline.simulate.faults import ALL_FAULTS, Fault
 from sightline.simulate.kernel import Records
@@ -57,6 +57,8 @@ def city_plans(
         raise ConfigError(f"traffic {traffic!r}: is not one of light, dense, mixed")
     if faults not in ("none", "some", "all", *Fault):
         raise ConfigError(f"faults {faults!r}: give none, some, all, or one of {', '.join(ALL_FAULTS)}")
+    if frame_rate is not None and frame_rate not in RATES:
+        raise ConfigError(f"frame rate {frame_rate}: is not one of {', '.join(map(str, RATES))}")
     plans = []
     for k in range(cameras):
         busy = Traffic(traffic) if traffic != "mixed" else (Traffic.DENSE if (k // len(layouts)) % 2 else Traffic.LIGHT)

@@ -99,6 +99,7 @@ OBJECT = np.dtype(
         ("entered_us", np.int64, (MAX_ZONES,)),
         ("left_us", np.int64, (MAX_ZONES,)),
         ("still_us", np.int64, (MAX_ZONES,)),  # since when it stands
+        ("fast_us", np.int64, (MAX_ZONES,)),  # since when it is too fast
         ("against", np.float64, (MAX_ZONES,)),  # sizes gone against the heading
         ("seen_frames", np.int32),
         ("inside_frames", np.int32, (MAX_ZONES,)),

@@ -11,7 +11,9 @@ counts if the object was visible clearly on either side, before and after.
 Visit. The foot-point was in the zone, with absences shorter than ``VISIT_GAP_US``; it counts if the object was visible inside
 in ``LEAST_FRAMES`` frames.
 
-Events follow the rules of the zone (docs/facts.md) with the world's own speeds.
+Events follow the rules of the zone (docs/facts.md) with the world's own positions and speeds: standing is slower than
+``STILL_MPS``, speeding lasts ``FAST_US``, congestion may break for ``BREAK_US`` before and is over ``OVER_US`` after its last moment. An event's time is
+that at which it has lasted as long as its rule asks for; it counts if the object was visible in the zone in ``LEAST_FRAMES`` frames by then.
 """
 
 from enum import IntEnum
@@ -25,6 +27,8 @@ LEAST_FRAMES = 3
 VISIT_GAP_US = 500_000
 MAX_CORNERS = 8
 STILL_MPS = 0.3
+FAST_US = 400_000
+BREAK_US, OVER_US = 3_000_000, 10_000_000
 
 # Kinds of a row.
 OBJECT_ROW, CROSSING, VISIT, SIGHTING, EVENT = range(5)
@@ -76,6 +80,7 @@ ZONE = np.dtype(
         ("against_sizes", np.float64),
         # State of the zone.
         ("slow_since_us", np.int64),
+        ("held_us", np.int64),
         ("told", np.uint8),
     ],
     align=True,
@@ -143,7 +148,8 @@ def _pass_zone(me: Record, k: int, zone: Record, t_us: int, tick_us: int, rows: 
         used = _end_visit(me, k, rows, used)
     if is_inside(zone, me.u, me.v):
         if me.phase[k] == 0:
-            me.entered_us[k], me.inside_frames[k], me.still_us[k], me.against[k], me.told[k] = t_us, 0, 0, 0.0, 0
+            me.entered_us[k], me.inside_frames[k], me.told[k] = t_us, 0, 0
+            me.still_us[k], me.fast_us[k], me.against[k] = 0, 0, 0.0
         me.phase[k] = 1
         return _judge(me, k, zone, t_us, tick_us, rows, used)
     if me.phase[k] == 1:
@@ -168,8 +174,13 @@ def _judge(me: Record, k: int, zone: Record, t_us: int, tick_us: int, rows: Reco
             used = _tell(me, k, Kind.STOPPED, t_us, rows, used)
         if zone.accident_us > 0 and me.role == Role.CRASHED and stands_us >= zone.accident_us:
             used = _tell(me, k, Kind.ACCIDENT, t_us, rows, used)
-    if zone.limit_mps > 0.0 and me.speed > zone.limit_mps:
-        used = _tell(me, k, Kind.SPEEDING, t_us, rows, used)
+    if zone.limit_mps > 0.0:
+        if me.speed <= zone.limit_mps:
+            me.fast_us[k] = 0
+        elif me.fast_us[k] == 0:
+            me.fast_us[k] = t_us
+        elif t_us - me.fast_us[k] >= FAST_US:
+            used = _tell(me, k, Kind.SPEEDING, t_us, rows, used)
     if zone.against_sizes > 0.0:
         step = ((me.u - me.last_u) * zone.heading[0] + (me.v - me.last_v) * zone.heading[1]) / (0.5 * (me.w + me.h))
         me.against[k] = max(me.against[k] - step, 0.0)
@@ -181,7 +192,7 @@ def _judge(me: Record, k: int, zone: Record, t_us: int, tick_us: int, rows: Reco
 @kernel
 def _tell(me: Record, k: int, kind: int, t_us: int, rows: Records, used: int) -> int:
     bit = 1 << kind
-    if me.told[k] & bit:
+    if me.told[k] & bit or me.inside_frames[k] < LEAST_FRAMES:
         return used
     me.told[k] |= bit
     row = rows[used]
@@ -200,17 +211,27 @@ def watch_congestion(objects: Records, zone: Record, place: int, t_us: int, rows
         if objects[k].number != 0 and objects[k].traced and objects[k].class_id != 0 and objects[k].phase[place] == 1:
             n += 1
             speeds += objects[k].speed
-    if n < zone.congestion_objects or speeds >= n * zone.congestion_mps:
-        zone.slow_since_us, zone.told = 0, 0
-    elif zone.slow_since_us == 0:
+    slow = n >= zone.congestion_objects and speeds < n * zone.congestion_mps
+    if zone.told:
+        if n >= 0.75 * zone.congestion_objects and speeds < 1.5 * n * zone.congestion_mps:
+            zone.held_us = t_us
+        elif t_us - zone.held_us >= OVER_US:
+            zone.told, zone.slow_since_us = 0, 0
+        return used
+    if not slow:
+        if t_us - zone.held_us > BREAK_US:
+            zone.slow_since_us = 0
+        return used
+    if zone.slow_since_us == 0:
         zone.slow_since_us = t_us
-    elif not zone.told and t_us - zone.slow_since_us >= zone.congestion_us:
-        zone.told = 1
-        row = rows[used]
-        row.kind, row.number, row.place, row.what = EVENT, 0, place, Kind.CONGESTION
-        row.start_us = row.end_us = t_us
-        return used + 1
-    return used
+    zone.held_us = t_us
+    if t_us - zone.slow_since_us < zone.congestion_us:
+        return used
+    zone.told = 1
+    row = rows[used]
+    row.kind, row.number, row.place, row.what = EVENT, 0, place, Kind.CONGESTION
+    row.start_us = row.end_us = t_us
+    return used + 1
 
 
 @kernel
