@@ -27,9 +27,7 @@ def accuracy_command(
     core: Annotated[bool, typer.Option("--core", help="The streaming core alone, without Kafka and Spark.")] = False,
     json: Annotated[Path | None, typer.Option(help="Write all numbers here, too.", show_default=False)] = None,
     examples: Annotated[int, typer.Option(min=0, help="Show so many missed and false crossings.")] = 0,
-    work: Annotated[
-        Path | None, typer.Option(help="Keep broker, tables and logs in this folder.", show_default=False)
-    ] = None,
+    work: Annotated[Path | None, typer.Option(help="Keep broker, tables and logs in this folder.", show_default=False)] = None,
 ) -> None:
     """Run the real jobs on a simulated city and compare what they counted with what really happened."""
     from sightline.bench.accuracy import Choice, bench_accuracy

@@ -1,11 +1,11 @@
 """What the product counted, and what really happened, as pandas frames of the same columns.
 
-    crossings  camera_id, forward, t_us, and of truth number, role, class_name
-    visits     camera_id, zone, start_us, end_us
-    counts     camera_id, window_us, class_name, objects, and of the product new_objects, detections, frames…
-    health     camera_id, frames_received, frames_expected, detections, batches_duplicate
-    dead       camera_id
-    events     camera_id, zone, kind, start_us (when it could be told)
+- crossings: camera_id, forward, t_us, and of truth number, role, class_name
+- visits: camera_id, zone, start_us, end_us
+- counts: camera_id, window_us, class_name, objects, and of the product new_objects, detections, frames
+- health: camera_id, frames_received, frames_expected, detections, batches_duplicate
+- dead: camera_id
+- events: camera_id, zone, kind, start_us (when it could be told)
 """
 
 from dataclasses import dataclass
@@ -48,7 +48,8 @@ def true_facts(truth: Truth) -> tuple[Known, int]:
     objects = rows[(rows["kind"] == OBJECT_ROW) & (rows["frames"] >= LEAST_FRAMES)]
     visible = rows.merge(objects[["camera", "number"]], on=["camera", "number"])
     cut = rows[rows["kind"] == CROSSING]
-    crossings = visible[(visible["kind"] == CROSSING) & (visible["sound"] == 1)].rename(columns={"start_us": "t_us", "what": FORWARD})
+    crossings = visible[(visible["kind"] == CROSSING) & (visible["sound"] == 1)]
+    crossings = crossings.rename(columns={"start_us": "t_us", "what": FORWARD})
     visits = visible[(visible["kind"] == VISIT) & (visible["frames"] >= LEAST_FRAMES)].copy()
     visits["zone"] = _zones(truth, visits)
     sightings = visible[visible["kind"] == SIGHTING].rename(columns={"start_us": "window_us"})
@@ -100,13 +101,15 @@ def logged_facts(log: pa.Table, forwards: dict[str, str]) -> Known:
 
     def of(kind: str, *columns: str) -> pd.DataFrame:
         rows = kinds.get(kind, log.slice(0, 0))
-        return rows.select(["camera_id", *columns]).to_pandas()
+        frame: pd.DataFrame = rows.select(["camera_id", *columns]).to_pandas()
+        return frame
 
     crossings = of("crossing", "direction", "start_us", "track_no", "class_id").rename(columns={"start_us": "t_us"})
     counts = of("count", "class_id", "window_start_us", *_COUNTED).rename(columns={"window_start_us": "window_us"})
     counts["class_name"] = np.array([*label_names(), "none"])[counts["class_id"].fillna(-1).astype(int)]
     visits = of("visit", "place", "start_us", "end_us").rename(columns={"place": "zone"})
-    return Known(_forward(crossings, forwards), visits, counts, of("health", *_HEALTH), of("dead_letter"), _logged_events(kinds))
+    health, dead = of("health", *_HEALTH), of("dead_letter")
+    return Known(_forward(crossings, forwards), visits, counts, health, dead, _logged_events(kinds))
 
 
 _COUNTED = ("objects", "new_objects", "detections", "frames_received", "frames_expected", "late_rows")
@@ -131,9 +134,7 @@ def table_facts(root: Path, forwards: dict[str, str]) -> Known:
     counts = _rows(root, tables.OBJECT_COUNTS, "class_name", *_COUNTED)
     counts["window_us"] = _us(root, tables.OBJECT_COUNTS, "window_start")
     health = _rows(root, tables.CAMERA_HEALTH, *_HEALTH)
-    return Known(
-        _forward(crossings, forwards), visits, counts, health, _rows(root, tables.DEAD_LETTERS), _table_events(root)
-    )
+    return Known(_forward(crossings, forwards), visits, counts, health, _rows(root, tables.DEAD_LETTERS), _table_events(root))
 
 
 def _table_events(root: Path) -> pd.DataFrame:
@@ -154,4 +155,3 @@ def _us(root: Path, table: tables.Table, column: str) -> "np.ndarray[tuple[int, 
 def _forward(crossings: pd.DataFrame, forwards: dict[str, str]) -> pd.DataFrame:
     crossings[FORWARD] = (crossings["direction"] == crossings["camera_id"].map(forwards)).astype(int)
     return crossings
-

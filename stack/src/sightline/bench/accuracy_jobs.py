@@ -78,4 +78,8 @@ def _start_jobs(city: City, home: Path, cameras: Path, bootstrap: str) -> Child:
 def _await_ready(jobs: Child, home: Path) -> None:
     """Before that, a signal would end the jobs."""
     status = home / "status.json"
-    jobs.wait_until(lambda: status.exists() and '"ready"' in status.read_text(encoding="utf-8"), _READY_TIMEOUT_S, "being ready")
+
+    def is_ready() -> bool:
+        return status.exists() and '"ready"' in status.read_text(encoding="utf-8")
+
+    jobs.wait_until(is_ready, _READY_TIMEOUT_S, "being ready")

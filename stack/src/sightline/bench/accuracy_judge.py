@@ -82,12 +82,12 @@ def judge(truth: Truth, true: Known, unseen: int, counted: Known, examples: int 
     cameras = _cameras(truth)
     lines = _lines(cameras, true, counted)
     sound = lines[lines["fault"] == Fault.NONE]
-    for (kind, traffic), group in sound.groupby(["kind", "traffic"]):
-        verdict.groups.append(_group(f"{kind}, {traffic}", group))
+    for name, group in sound.groupby(sound["kind"] + ", " + sound["traffic"]):
+        verdict.groups.append(_group(str(name), group))
     for traffic, group in sound.groupby("traffic"):
-        verdict.groups.append(_group(f"all, {traffic}", group))
+        verdict.groups.append(_group("all, " + str(traffic), group))
     for fault, group in lines[lines["fault"] != Fault.NONE].groupby("fault"):
-        verdict.groups.append(_group(f"fault: {fault}", group))
+        verdict.groups.append(_group("fault: " + str(fault), group))
     verdict.queues = _group("stop and go", sound[sound["queue"]]) if sound["queue"].any() else None
     fast = true.crossings[(true.crossings["role"] == "fast") & true.crossings["camera_id"].isin(sound["camera_id"])]
     verdict.fast_true = len(fast)
@@ -105,7 +105,8 @@ def _cameras(truth: Truth) -> pd.DataFrame:
         [
             {
                 "camera_id": plan.camera_id, "layout": plan.layout.name, "kind": str(plan.layout.kind), "rate": plan.frame_rate,
-                "traffic": str(plan.traffic), "fault": plan.fault, "queue": plan.layout.has_queue and plan.layout.kind == SceneKind.ROAD,
+                "traffic": str(plan.traffic), "fault": plan.fault,
+                "queue": plan.layout.has_queue and plan.layout.kind == SceneKind.ROAD,
             }
             for plan in truth.plans
         ]
@@ -201,7 +202,7 @@ def _judge_visits(verdict: Verdict, true: Known, counted: Known, cameras: set[st
     t = true.visits[true.visits["camera_id"].isin(cameras)]
     c = counted.visits[counted.visits["camera_id"].isin(cameras)]
     met, off_s, stays_s = 0, [], []
-    groups = {key: rows for key, rows in c.groupby(["camera_id", "zone"])}
+    groups = dict(list(c.groupby(["camera_id", "zone"])))
     for key, rows in t.groupby(["camera_id", "zone"]):
         other = groups.get(key)
         if other is None:
@@ -238,7 +239,8 @@ def _events(true: pd.DataFrame, told: pd.DataFrame) -> list[Event]:
 def _once(events: pd.DataFrame) -> pd.DataFrame:
     """One accident of the two that are in it."""
     events = events.sort_values(["camera_id", "start_us"])
-    again = (events["camera_id"] == events["camera_id"].shift()) & (events["start_us"] - events["start_us"].shift() < _SAME_EVENT_US)
+    soon = events["start_us"] - events["start_us"].shift() < _SAME_EVENT_US
+    again = (events["camera_id"] == events["camera_id"].shift()) & soon
     return events[~(again & (events["kind"] == "possible_accident"))]
 
 
@@ -249,7 +251,8 @@ def _examples(true: Known, counted: Known, cameras: pd.DataFrame, most: int, sta
     for what, rows in (("missed", true.crossings), ("false", counted.crossings)):
         for row in rows[~rows["met"]].head(most).to_dict("records"):
             where = info.loc[row["camera_id"]]
-            who = f"{row.get('role', '')} {row.get('class_name', '')} {row.get('number', row.get('track_no', row.get('track_id', '')))}"
+            number = row.get("number", row.get("track_no", row.get("track_id", "")))
+            who = f"{row.get('role', '')} {row.get('class_name', '')} {number}"
             way = "forward" if row[FORWARD] else "backward"
             lines.append(
                 f"{what}: {row['camera_id']} ({where['layout']}, {where['traffic']}, {where['rate']}/s, {where['fault']}) "

@@ -16,7 +16,8 @@ def print_verdict(verdict: Verdict, figures: dict[str, Any], console: Console) -
     for group in [*verdict.groups, *([verdict.queues] if verdict.queues else [])]:
         crossings.add_row(*_cells(group))
     console.print(crossings)
-    console.print(f"fast objects: {verdict.fast_counted} of {verdict.fast_true} counted; crossings out of sight: {verdict.unseen}")
+    console.print(f"fast objects: {verdict.fast_counted} of {verdict.fast_true} counted")
+    console.print(f"crossings that nobody could have seen: {verdict.unseen}")
     sums = Table("exact sums", "sent", "counted", "cameras that differ")
     for name, sent in verdict.sent.items():
         sums.add_row(name, str(sent), str(verdict.counted[name]), str(verdict.wrong_cameras[name]))

@@ -214,9 +214,10 @@ class Arrivals:
         x, y = (float(each) for each in np.mean(area.polygon, axis=0))
         speed = float(self._rng.uniform(1.0, 1.6))
         if self._layout.along_x:
-            stops = [(self._layout.corridor[0][0], y, speed, 0.0), (x, y, speed, 4.0), (self._layout.corridor[1][0], y, speed, 0.0)]
+            ends = [(corner[0], y) for corner in self._layout.corridor]
         else:
-            stops = [(x, self._layout.corridor[0][1], speed, 0.0), (x, y, speed, 4.0), (x, self._layout.corridor[1][1], speed, 0.0)]
+            ends = [(x, corner[1]) for corner in self._layout.corridor]
+        stops = [(*ends[0], speed, 0.0), (x, y, speed, 4.0), (*ends[1], speed, 0.0)]
         made = self._planned(PERSON, Role.INTRUDING, t_s, stops[1:], speed, 2.0)
         self._put_at(made, stops[0][:2], stops[1:])
         return made
@@ -246,7 +247,9 @@ class Arrivals:
     def _size(self) -> float:
         return self._about(1.0, 0.05, 0.85, 1.15)
 
-    def _planned(self, measures: Measures, role: Role, t_s: float, stops: Sequence[Stop], speed: float, brake: float) -> Records:
+    def _planned(
+        self, measures: Measures, role: Role, t_s: float, stops: Sequence[Stop], speed: float, brake: float
+    ) -> Records:
         made = _made(measures, role, t_s, self._size())
         made["lane"] = -1
         made["n_plan"] = len(stops)

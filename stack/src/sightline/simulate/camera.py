@@ -169,9 +169,7 @@ class SimulatedCamera:
         second.tally.frames_given += len(given)
         return second
 
-    def _run(
-        self, first_second: int, seconds: int, frames: npt.NDArray[np.uint8], restarts: npt.NDArray[np.uint8]
-    ) -> _Seen:
+    def _run(self, first_second: int, seconds: int, frames: npt.NDArray[np.uint8], restarts: npt.NDArray[np.uint8]) -> _Seen:
         """Run the world over the stretch."""
         self._waiting += self._arrivals.between(first_second, first_second + seconds)
         arrivals = np.array(self._waiting, OBJECT) if self._waiting else np.zeros(1, OBJECT)
@@ -184,8 +182,8 @@ class SimulatedCamera:
         first, used = 0, 0
         while first < len(frames):
             ran, n, told, self._numbers = run_ticks(
-                first_second * self._ticks_per_s + first, len(frames) - first, self._ticks_per_s, self.begin_us, WINDOW_US, MARGIN,
-                1.0 / self.plan.frame_rate, frames[first:], restarts[first:], self._objects, arrivals, self._ghosts,
+                first_second * self._ticks_per_s + first, len(frames) - first, self._ticks_per_s, self.begin_us, WINDOW_US,
+                MARGIN, 1.0 / self.plan.frame_rate, frames[first:], restarts[first:], self._objects, arrivals, self._ghosts,
                 self._lanes, self._lines, self._zones, self._view, self._sensor, self._rng, self._numbers,
                 boxes[used:], scores[used:], classes[used:], counts[first:], rows,
             )  # fmt: skip

@@ -21,7 +21,8 @@ def simulate_command(
     ] = None,
     speed: Annotated[float, typer.Option(min=0, help="Simulated seconds in one; 1 is real time, 0 as fast as it goes.")] = 0.0,
     start: Annotated[
-        int | None, typer.Option(help="Time of the first frame, UTC seconds; default: so that the end is now.", show_default=False)
+        int | None,
+        typer.Option(help="Time of the first frame, UTC seconds; default: so that the end is now.", show_default=False),
     ] = None,
 ) -> None:
     """Simulate cameras with known truth: camera files, messages, and what really happened."""

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 import numpy as np
 
-from sightline.simulate.kernel import Floats, Records
+from sightline.simulate.kernel import Floats, Record, Records
 from sightline.simulate.motion import LANE
 from sightline.simulate.objects import LOOKS_LIKE, PERSON
 from sightline.simulate.optics import Optics
@@ -155,7 +155,8 @@ def walkway_along() -> Layout:
 def shelf() -> Layout:
     """A shop's aisle: people come in on the left over the line, stand before the shelves, and leave on either side."""
     areas = tuple(
-        Area(f"shelf-{k}", ((x, 6.9), (x + 1.9, 6.9), (x + 1.9, 8.6), (x, 8.6))) for k, x in enumerate((-2.0, 0.2, 2.4), start=1)
+        Area(f"shelf-{k}", ((x, 6.9), (x + 1.9, 6.9), (x + 1.9, 8.6), (x, 8.6)))
+        for k, x in enumerate((-2.0, 0.2, 2.4), start=1)
     )
     slots = tuple((x, y) for x in (-1.6, -0.5, 0.6, 1.7, 2.8, 3.9) for y in (7.3, 8.1))
     optics = Optics(_HD, 800.0, 3.6, 22.0)
@@ -167,7 +168,8 @@ def camera_config(layout: Layout, camera_id: str, frame_rate: float) -> CameraCo
     """The camera's file, as its site would write it."""
     start, end = layout.optics.pixels(layout.line)
     zones = tuple(
-        Zone(name=area.name, polygon=tuple(layout.optics.pixels(area.polygon)), rules=_rules(layout, area)) for area in layout.areas
+        Zone(name=area.name, polygon=tuple(layout.optics.pixels(area.polygon)), rules=_rules(layout, area))
+        for area in layout.areas
     )
     return CameraConfig(
         camera_id=camera_id,
@@ -191,7 +193,8 @@ def _rules(layout: Layout, area: Area) -> tuple[Rule, ...]:
         "restricted": RestrictedRule(kind="restricted", after_s=1.0),
     }
     if area.heading is not None:
-        (x0, y0), (x1, y1) = layout.optics.pixels([np.mean(area.polygon, axis=0), np.mean(area.polygon, axis=0) + area.heading])
+        middle = np.mean(area.polygon, axis=0)
+        (x0, y0), (x1, y1) = layout.optics.pixels([middle, middle + area.heading])
         made["wrong_way"] = WrongWayRule(kind="wrong_way", heading=(x1 - x0, y1 - y0), after_sizes=2.0)
     return tuple(made[name] for name in area.rules)
 
@@ -222,7 +225,7 @@ def zone_records(config: CameraConfig) -> Records:
     return zones
 
 
-def _note_rule(record: Records, rule: Rule) -> None:
+def _note_rule(record: Record, rule: Rule) -> None:
     if isinstance(rule, StoppedRule):
         record["stopped_us"] = round(rule.after_s * 1e6)
     elif isinstance(rule, RestrictedRule):
@@ -257,8 +260,8 @@ def view_record(layout: Layout) -> Records:
     return view
 
 
-def sensor_record(traffic: Traffic) -> Records:
-    """(1,) SENSOR: in dense traffic 10 % of the clear boxes are missed, a third of them in bursts."""
+def sensor_record(traffic: Traffic) -> Record:
+    """A SENSOR record: in dense traffic 10 % of the clear boxes are missed, a third of them in bursts."""
     common = {"burst_s": 0.8, "ghost_s": 3.0, "duplicate": 0.01, "confusion": 0.004, "jitter": 0.025}
     scores = {"score": 2.2, "score_spread": 0.9, "score_cover": 2.0, "false_score": -1.2, "ghost_score": -0.4}
     if traffic is Traffic.LIGHT:
@@ -266,5 +269,3 @@ def sensor_record(traffic: Traffic) -> Records:
     else:
         noise = {"miss": 0.075, "bursts_per_s": 0.05, "false_per_frame": 0.05, "ghosts_per_s": 1 / 60}
     return sensor(**common, **scores, **noise)
-
-

@@ -70,7 +70,8 @@ def _keep_lane(objects: Records, k: int, lane: Record, t_s: float, dt_s: float) 
     me = objects[k]
     gap, next_speed = gap_ahead(objects, k, lane)
     to_light = lane.stop - along(lane, me.x, me.y) - 0.5 * me.length
-    if to_light > 0.0 and not _goes(lane, t_s) and to_light > me.speed * me.speed / (2.0 * _HARD) and to_light + _STANDSTILL_M < gap:
+    can_stop = to_light > me.speed * me.speed / (2.0 * _HARD)
+    if to_light > 0.0 and not _goes(lane, t_s) and can_stop and to_light + _STANDSTILL_M < gap:
         gap, next_speed = to_light + _STANDSTILL_M, 0.0
     closing = me.speed * (me.speed - next_speed) / (2.0 * np.sqrt(_ACCELERATION * _COMFORT))
     wished = _STANDSTILL_M + max(0.0, me.speed * _HEADWAY_S + closing)

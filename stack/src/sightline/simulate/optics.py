@@ -29,7 +29,11 @@ class Optics:
         s, c = sin(radians(self.pitch_deg)), cos(radians(self.pitch_deg))
         f, up = self.focal_px, self.height_m
         return np.array(
-            [[f, width / 2 * c, width / 2 * up * s], [0.0, -f * s + height / 2 * c, f * up * c + height / 2 * up * s], [0.0, c, up * s]]
+            [
+                [f, width / 2 * c, width / 2 * up * s],
+                [0.0, -f * s + height / 2 * c, f * up * c + height / 2 * up * s],
+                [0.0, c, up * s],
+            ]
         )
 
     @property

@@ -1,4 +1,4 @@
-"""Where a simulation's messages go: to Kafka, as fast as it takes them or at the pace of their times, or into a Parquet file."""
+"""Where a simulation's messages go: to Kafka, as fast as it takes them or in their own time, or into a Parquet file."""
 
 import time
 from collections.abc import Iterable, Iterator

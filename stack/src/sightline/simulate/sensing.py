@@ -9,7 +9,7 @@ Appearance vectors have their place here, beside the box of each object: drawn a
 import numpy as np
 import numpy.typing as npt
 
-from sightline.simulate.kernel import Floats, Record, Records, kernel
+from sightline.simulate.kernel import Record, Records, kernel
 
 COVER_BEGINS, COVER_HIDES = 0.3, 0.8
 # An object counts as visible where less than half of its box is covered, and enough of it is in the picture.
@@ -186,9 +186,9 @@ def _detect(
     return used + 1
 
 
-def sensor(**numbers: float) -> Floats:
+def sensor(**numbers: float) -> Record:
     """A SENSOR record of the given numbers, the others 0."""
     record = np.zeros(1, SENSOR)
     for name, value in numbers.items():
         record[name] = value
-    return record[0]  # type: ignore[no-any-return]
+    return record[0]

@@ -12,8 +12,9 @@ Visit. The foot-point was in the zone, with absences shorter than ``VISIT_GAP_US
 in ``LEAST_FRAMES`` frames.
 
 Events follow the rules of the zone (docs/facts.md) with the world's own positions and speeds: standing is slower than
-``STILL_MPS``, speeding lasts ``FAST_US``, congestion may break for ``BREAK_US`` before and is over ``OVER_US`` after its last moment. An event's time is
-that at which it has lasted as long as its rule asks for; it counts if the object was visible in the zone in ``LEAST_FRAMES`` frames by then.
+``STILL_MPS``, speeding lasts ``FAST_US``, congestion may break for ``BREAK_US`` before and is over ``OVER_US`` after its last
+moment. An event's time is that at which it has lasted as long as its rule asks for, and the object was visible in the zone in
+``LEAST_FRAMES`` frames.
 """
 
 from enum import IntEnum
@@ -107,16 +108,14 @@ def is_inside(zone: Record, x: float, y: float) -> bool:
 
 
 @kernel
-def trace(
-    me: Record, lines: Floats, zones: Records, margin: float, t_us: int, tick_us: int, rows: Records, used: int
-) -> int:
+def trace(me: Record, lines: Floats, zones: Records, margin: float, t_us: int, tick_us: int, rows: Records, used: int) -> int:
     """Take a tick of an object's path into account; returns how many rows are there then."""
     if not me.traced:
         return used
     for k in range(lines.shape[0]):
         _pass_line(me, k, lines[k], margin, t_us, tick_us)
     for k in range(zones.shape[0]):
-        used = _pass_zone(me, k, zones[k], t_us, tick_us, rows, used)
+        used = _pass_zone(me, k, zones[k], t_us, rows, used)
     me.last_u, me.last_v = me.u, me.v
     return used
 
@@ -143,7 +142,7 @@ def _pass_line(me: Record, k: int, line: Floats, margin: float, t_us: int, tick_
 
 
 @kernel
-def _pass_zone(me: Record, k: int, zone: Record, t_us: int, tick_us: int, rows: Records, used: int) -> int:
+def _pass_zone(me: Record, k: int, zone: Record, t_us: int, rows: Records, used: int) -> int:
     if me.phase[k] == 2 and t_us - me.left_us[k] >= VISIT_GAP_US:
         used = _end_visit(me, k, rows, used)
     if is_inside(zone, me.u, me.v):
@@ -151,14 +150,14 @@ def _pass_zone(me: Record, k: int, zone: Record, t_us: int, tick_us: int, rows: 
             me.entered_us[k], me.inside_frames[k], me.told[k] = t_us, 0, 0
             me.still_us[k], me.fast_us[k], me.against[k] = 0, 0, 0.0
         me.phase[k] = 1
-        return _judge(me, k, zone, t_us, tick_us, rows, used)
+        return _judge(me, k, zone, t_us, rows, used)
     if me.phase[k] == 1:
         me.phase[k], me.left_us[k] = 2, t_us
     return used
 
 
 @kernel
-def _judge(me: Record, k: int, zone: Record, t_us: int, tick_us: int, rows: Records, used: int) -> int:
+def _judge(me: Record, k: int, zone: Record, t_us: int, rows: Records, used: int) -> int:
     """Whether the object, inside, breaks a rule of the zone now."""
     if me.class_id == 0:
         if zone.restricted_us > 0 and t_us - me.entered_us[k] >= zone.restricted_us:
@@ -174,19 +173,23 @@ def _judge(me: Record, k: int, zone: Record, t_us: int, tick_us: int, rows: Reco
             used = _tell(me, k, Kind.STOPPED, t_us, rows, used)
         if zone.accident_us > 0 and me.role == Role.CRASHED and stands_us >= zone.accident_us:
             used = _tell(me, k, Kind.ACCIDENT, t_us, rows, used)
-    if zone.limit_mps > 0.0:
-        if me.speed <= zone.limit_mps:
-            me.fast_us[k] = 0
-        elif me.fast_us[k] == 0:
-            me.fast_us[k] = t_us
-        elif t_us - me.fast_us[k] >= FAST_US:
-            used = _tell(me, k, Kind.SPEEDING, t_us, rows, used)
+    if zone.limit_mps > 0.0 and _speeds(me, k, zone, t_us):
+        used = _tell(me, k, Kind.SPEEDING, t_us, rows, used)
     if zone.against_sizes > 0.0:
         step = ((me.u - me.last_u) * zone.heading[0] + (me.v - me.last_v) * zone.heading[1]) / (0.5 * (me.w + me.h))
         me.against[k] = max(me.against[k] - step, 0.0)
         if me.against[k] >= zone.against_sizes:
             used = _tell(me, k, Kind.WRONG_WAY, t_us, rows, used)
     return used
+
+
+@kernel
+def _speeds(me: Record, k: int, zone: Record, t_us: int) -> bool:
+    if me.speed <= zone.limit_mps:
+        me.fast_us[k] = 0
+    elif me.fast_us[k] == 0:
+        me.fast_us[k] = t_us
+    return bool(me.fast_us[k] > 0 and t_us - me.fast_us[k] >= FAST_US)
 
 
 @kernel

@@ -20,7 +20,7 @@ _KINDS = {"objects": OBJECT_ROW, "crossings": CROSSING, "visits": VISIT, "sighti
 
 
 def write_truth(truth: Truth, folder: Path) -> None:
-    """Write objects, crossings, visits, sightings and events, each row with whether it ``counts``, and the sums of each camera."""
+    """Write objects, crossings, visits, sightings and events, each row with whether it ``counts``, and each camera's sums."""
     folder.mkdir(parents=True, exist_ok=True)
     counts = counting_objects(truth.rows)
     for name, kind in _KINDS.items():
@@ -76,4 +76,4 @@ def _table(truth: Truth, rows: Records, kind: int, counting: set[tuple[int, int]
 
 def _direction(truth: Truth, row: Any) -> str:
     line = truth.configs[row["camera"]].lines[row["place"]]
-    return line.forward if row["what"] else line.backward
+    return str(line.forward if row["what"] else line.backward)

@@ -124,7 +124,7 @@ def _last_place(objects: Records, before: int) -> int:
 def _has_room(objects: Records, newcomer: Record, lane: Record) -> bool:
     for i in range(objects.shape[0]):
         other = objects[i]
-        if other.number != 0 and other.lane == newcomer.lane:
-            if along(lane, other.x, other.y) < 0.5 * (other.length + newcomer.length) + _ROOM_M:
-                return False
+        room = 0.5 * (other.length + newcomer.length) + _ROOM_M
+        if other.number != 0 and other.lane == newcomer.lane and along(lane, other.x, other.y) < room:
+            return False
     return True
