@@ -5,15 +5,24 @@ from pathlib import Path
 import pytest
 
 from sightline_contract.camera import load_cameras
+from sightline_contract.rules import EVENT_KINDS
 from sightline_edge.config import load_node_config
 from sightline_streaming.config import load_job_config
 
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("camera", ["edge/configs/gate.yaml", "stack/src/sightline/demo/campus.yaml"])
+@pytest.mark.parametrize(
+    "camera", ["edge/configs/gate.yaml", "edge/configs/crossroads.yaml", "stack/src/sightline/demo/campus.yaml"]
+)
 def test_an_example_camera_is_valid(camera: str) -> None:
     assert load_cameras(ROOT / camera)[0].lines
+
+
+def test_the_example_with_rules_shows_one_of_every_kind() -> None:
+    (crossroads,) = load_cameras(ROOT / "edge/configs/crossroads.yaml")
+    assert crossroads.homography
+    assert {rule.kind for zone in crossroads.zones for rule in zone.rules} == set(EVENT_KINDS)
 
 
 def test_the_example_node_reads_cameras_that_exist() -> None:

@@ -10,7 +10,7 @@ from sightline_contract.detection_pb2 import DetectionBatch
 from sightline_contract.errors import ContractError
 
 
-def frames_of(counts: list[int], seed: int) -> Frames:
+def frames_of(counts: list[int], seed: int, looks: int = 0) -> Frames:
     rng = np.random.default_rng(seed)
     total = sum(counts)
     return Frames(
@@ -19,6 +19,7 @@ def frames_of(counts: list[int], seed: int) -> Frames:
         boxes=rng.random((total, 4), dtype=np.float32),
         scores=rng.random(total, dtype=np.float32),
         classes=rng.integers(0, 80, total).astype(np.uint8),
+        appearance=rng.integers(-127, 128, (total, looks)).astype(np.int8) if looks else None,
     )
 
 
@@ -30,15 +31,19 @@ def batch_of(frames: Frames) -> DetectionBatch:
     return batch
 
 
-@given(counts=st.lists(st.integers(0, 40), max_size=30), seed=st.integers(0, 2**32 - 1))
-def test_columns_come_back_within_half_a_step(counts: list[int], seed: int) -> None:
-    frames = frames_of(counts, seed)
+@given(counts=st.lists(st.integers(0, 40), max_size=30), seed=st.integers(0, 2**32 - 1), looks=st.sampled_from([0, 1, 64, 128]))
+def test_columns_come_back_within_half_a_step(counts: list[int], seed: int, looks: int) -> None:
+    frames = frames_of(counts, seed, looks)
     read = get_frames(parse_batch(batch_of(frames).SerializeToString()))
     np.testing.assert_array_equal(read.offset_ms, frames.offset_ms)
     np.testing.assert_array_equal(read.counts, frames.counts)
     np.testing.assert_array_equal(read.classes, frames.classes)
     np.testing.assert_allclose(read.boxes, frames.boxes, atol=0.51 / BOX_SCALE)
     np.testing.assert_allclose(read.scores, frames.scores, atol=0.51 / 255)
+    if looks:
+        np.testing.assert_array_equal(read.appearance, frames.appearance)
+    else:
+        assert read.appearance is None
 
 
 def test_boxes_outside_the_frame_are_clipped_to_it() -> None:
@@ -53,6 +58,13 @@ def test_a_detection_costs_about_ten_bytes() -> None:
     assert 10 * 180 < size < 11.5 * 180
 
 
+def test_appearance_costs_its_own_bytes_and_nothing_where_it_is_absent() -> None:
+    without, with_it = (batch_of(frames_of([6] * 30, 1, looks)) for looks in (0, 64))
+    assert len(with_it.SerializeToString()) - len(without.SerializeToString()) < 64 * 180 + 10
+    assert not without.appearance
+    assert without.appearance_size == 0
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
@@ -64,6 +76,9 @@ def test_a_detection_costs_about_ten_bytes() -> None:
         ({"frame_width": 0}, "frame size 0x480"),
         ({"scores": b""}, "do not hold"),
         ({"boxes": b"1234567"}, "do not hold"),
+        ({"appearance_size": 3}, "does not hold"),
+        ({"appearance": b"123"}, "does not hold"),
+        ({"appearance_size": 129, "appearance": bytes(4 * 129)}, "appearance_size 129"),
         ({"frame_offset_ms": b"\x00"}, "differ in length"),
         ({"frame_offset_ms": b"\x02\x00\x01\x00\x05\x00"}, "goes back"),
     ],

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 
 from sightline_contract.batch import get_frames, parse_batch
@@ -54,6 +56,19 @@ def test_a_session_without_an_open_batch_ends_with_an_empty_one() -> None:
     assert last is not None
     assert (last.seq, last.first_frame, last.captured_us, last.end_of_session) == (1, 1, START_US, True)
     assert get_frames(parse_batch(last.SerializeToString())).counts.size == 0
+
+
+def test_appearance_goes_with_its_detections_and_its_size_is_told_where_there_are_none() -> None:
+    batcher = Batcher(replace(ORIGIN, appearance_size=3), SECOND_US)
+    looks = np.arange(6, dtype=np.int8).reshape(2, 3)
+    feed(batcher, [frame(0, detections=0), replace(frame(1, detections=2), appearance=looks)])
+    first = batcher.overdue(now_us=10 * SECOND_US)
+    last = batcher.end()
+    assert first is not None
+    assert last is not None
+    np.testing.assert_array_equal(get_frames(parse_batch(first.SerializeToString())).appearance, looks)
+    assert get_frames(last).appearance is not None
+    assert last.appearance_size == 3
 
 
 def test_a_session_without_any_frame_sends_nothing() -> None:

@@ -11,7 +11,7 @@ from sightline_lakehouse.marts import project_dir, run_dbt
 from sightline_lakehouse.tables import ALERTS, OBJECT_COUNTS
 
 pytestmark = pytest.mark.spark
-MARTS = ("alert_latency", "camera_health_daily", "line_traffic", "object_counts_per_minute")
+MARTS = ("alert_latency", "camera_health_daily", "line_traffic", "object_counts_per_minute", "scene_events_hourly")
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def test_marts_hold_what_the_sample_tables_say_and_a_second_build_changes_nothin
     write_rows(tmp_path, rows)
 
     report = build(tmp_path, unit_tests=True)
-    assert (report.count("model"), report.count("unit_test")) == (8, 5)
+    assert (report.count("model"), report.count("unit_test")) == (10, 6)
     first = {name: sorted(mart(tmp_path, name), key=str) for name in MARTS}
 
     minutes = [START.replace(second=0) + dt.timedelta(minutes=minute) for minute in range(4)]
@@ -54,6 +54,7 @@ def test_marts_hold_what_the_sample_tables_say_and_a_second_build_changes_nothin
     assert [counts["gate", minute]["frames_expected"] for minute in minutes] == [300, 600, 600, 300]
     assert {row["completeness"] for key, row in counts.items() if key[0] == "gate"} == {0.8}
     assert sum(row["crossings"] for row in first["line_traffic"]) == len(rows["silver.line_crossings"])
+    assert sorted(row["events"] for row in first["scene_events_hourly"]) == [1, 1, 2, 2]
     assert [row["batches_received"] for row in first["camera_health_daily"]] == [180, 180]
     assert [(row["alerts"], row["latency_ms_p50"]) for row in first["alert_latency"]] == [(18, 12.5), (18, 12.5)]
 

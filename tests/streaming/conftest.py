@@ -35,6 +35,8 @@ zones:
   - name: door
     polygon: [[400, 200], [640, 200], [640, 480], [400, 480]]
     alert: {{classes: [person], min_score: 0.5}}
+    rules: [{{kind: restricted, after_s: 0.5}}]
+metres_per_pixel: 0.01
 """
 
 

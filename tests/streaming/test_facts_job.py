@@ -13,6 +13,7 @@ from deltalake import write_deltalake
 from sightline_contract.ids import track_id
 from sightline_contract.topics import DEAD_LETTERS as DEAD_LETTERS_TOPIC
 from sightline_contract.topics import OBJECT_COUNTS as OBJECT_COUNTS_TOPIC
+from sightline_contract.topics import SCENE_EVENTS as SCENE_EVENTS_TOPIC
 from sightline_lakehouse.arrow import arrow_schema
 from sightline_lakehouse.ddl import create_local_tables
 from sightline_lakehouse.tables import (
@@ -20,6 +21,7 @@ from sightline_lakehouse.tables import (
     DEAD_LETTERS,
     LINE_CROSSINGS,
     OBJECT_COUNTS,
+    SCENE_EVENTS,
     TRACK_SEGMENTS,
     TRACKER_FACTS,
     ZONE_VISITS,
@@ -60,8 +62,31 @@ def facts_of_every_kind(camera: str) -> list[dict[str, Any]]:
     frames = {"frames_received": 9, "frames_expected": 10, "late_rows": 0, "detections": 9}
     batches = {"batches_received": 1, "batches_duplicate": 0, "batches_missing": 0, "batches_late": 0}
     counted = frames | {"objects": 1, "new_objects": 1}
+    evidence = json.dumps({"rule": {"kind": "stopped"}, "tracks": [{"track_id": track_id(camera, T0_US, n)} for n in (7, 9)]})
+    broken = {
+        "rule": "stopped",
+        "event_kind": "stopped_vehicle",
+        "value": 10.5,
+        "limit": 10.0,
+        "unit": "s",
+        "evidence": evidence,
+    }
     return [
-        fact("segment", camera, **track, **boxes, observations=1, score=0.9, distance_px=5.0, first_segment=True),
+        fact(
+            "segment",
+            camera,
+            **track,
+            **boxes,
+            observations=1,
+            score=0.9,
+            distance_px=5.0,
+            first_segment=True,
+            speed_px_s=2.5,
+            speed_m_s=0.25,
+            max_speed_m_s=0.5,
+            distance_m=0.4,
+        ),
+        fact("event", camera, **track, **broken, place="door"),
         fact("crossing", camera, **track, place="middle", direction="west", x=320.0, y=200.0),
         fact("visit", camera, **track, place="door"),
         fact("health", camera, **frames, **batches),
@@ -92,6 +117,12 @@ def test_facts_become_rows_of_their_tables_and_messages(site: "Site") -> None:
     assert crossing["crossing_id"] == f"{name}/middle/west"
     (visit,) = site.rows(ZONE_VISITS)
     assert (visit["zone"], visit["dwell_s"]) == ("door", 1.5)
+    (event,) = site.rows(SCENE_EVENTS)
+    assert event["event_id"] == f"{site.camera}/{T0_US}/door/stopped/7/{T0_US + 250_000}"
+    assert (event["kind"], event["zone"], event["rule"]) == ("stopped_vehicle", "door", "stopped")
+    assert (event["value"], event["limit"], event["unit"]) == (10.5, 10.0, "s")
+    assert event["track_ids"] == [name, track_id(site.camera, T0_US, 9)]
+    assert event["detected_at"] > event["started_at"] == segment["start_time"]
     (health,) = site.rows(CAMERA_HEALTH)
     assert (health["frames_received"], health["frames_expected"]) == (9, 10)
     counts = {row["class_name"]: row for row in site.rows(OBJECT_COUNTS)}
@@ -101,6 +132,8 @@ def test_facts_become_rows_of_their_tables_and_messages(site: "Site") -> None:
 
     messages = site.messages(OBJECT_COUNTS_TOPIC, lambda message: message.key() == site.camera.encode(), count=3)
     assert {json.loads(message.value() or b"")["class_name"] for message in messages} == set(counts)
+    (sent,) = site.messages(SCENE_EVENTS_TOPIC, lambda message: message.key() == site.camera.encode())
+    assert json.loads(sent.value() or b"")["event_id"] == event["event_id"]
     (dead,) = site.messages(DEAD_LETTERS_TOPIC, lambda message: message.value() == site.camera.encode())
     assert dead.key() is None
     assert dict(dead.headers() or ()) == {
@@ -129,7 +162,8 @@ def test_a_batch_that_is_split_again_after_a_crash_adds_no_row(site: "Site") -> 
     write_facts(site, [fact("visit", site.camera, track_no=8, class_id=0, place="door")])
     site.run("facts")
     assert len(site.rows(ZONE_VISITS)) == 2
-    assert [len(site.rows(table)) for table in (TRACK_SEGMENTS, LINE_CROSSINGS, CAMERA_HEALTH, OBJECT_COUNTS)] == [1, 1, 1, 3]
+    assert [len(site.rows(table)) for table in (TRACK_SEGMENTS, LINE_CROSSINGS, SCENE_EVENTS, CAMERA_HEALTH)] == [1, 1, 1, 1]
+    assert len(site.rows(OBJECT_COUNTS)) == 3
 
 
 def test_a_new_checkpoint_writes_under_a_new_name(site: "Site") -> None:

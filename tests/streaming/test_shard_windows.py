@@ -195,3 +195,12 @@ def test_segments_are_split_at_windows_and_name_the_model_behind_them() -> None:
     assert [row["observations"] for row in segments] == [200, 100, 100]
     assert [row["first_segment"] for row in segments] == [True, False, False]
     assert all(row["start_us"] <= row["end_us"] for row in segments)
+
+
+def test_health_tells_how_far_a_nodes_clock_is_behind() -> None:
+    shard = Shard(camera())
+    seen = Camera([Seen(STANDING)])
+    shard.take(seen.batches(range(3)), arrived_us=START_US + 303_000_000)
+    shard.take([seen.batch(3)], arrived_us=START_US + 304_000_000)
+    # The last of each second's twenty frames is 50 ms before its end.
+    assert [row["lag_us"] for row in shard.of("health")] == [300_050_000, 300_050_000]

@@ -175,6 +175,107 @@ def test_empty_and_broken_boxes_are_left_out():
     assert camera.n_slots == 1
 
 
+def car(x, y=300.0, score=0.97):
+    """A car seen from the side: a length is 100 pixels."""
+    return box(x, y, score, class_id=2, width=100.0, height=50.0)
+
+
+def paths(emissions):
+    """Left edges of each track's observed boxes, as one list per track, in order of their first."""
+    shown = emissions[emissions["source"] != ENDED]
+    return sorted(shown["x1"][shown["track_no"] == number].tolist() for number in numbers(shown))
+
+
+lengths_a_frame = pytest.mark.parametrize("lengths", [0.3, 0.6, 0.9, 1.5, 2.5, 3.0])
+
+
+@lengths_a_frame
+@pytest.mark.parametrize("params", [FIXED_CAMERA, MOVING_CAMERA])
+def test_a_car_too_fast_for_its_boxes_to_overlap_is_one_track(params, lengths):
+    path = [100 * lengths * k for k in range(8)]
+    assert paths(walk(Camera(params), [[car(x)] for x in path])) == [pytest.approx(path)]
+
+
+def test_a_fast_car_seen_in_three_frames_is_a_track():
+    path = [100.0, 350.0, 600.0]
+    assert paths(walk(Camera(), [[car(x, score=0.99)] for x in path])) == [pytest.approx(path)]
+
+
+def test_a_fast_car_that_speeds_up_is_one_track():
+    path = [0.0, 200.0, 420.0, 662.0, 928.0, 1221.0]
+    assert paths(walk(Camera(), [[car(x)] for x in path])) == [pytest.approx(path)]
+
+
+@pytest.mark.parametrize("missed", [1, 2, 4])
+def test_a_fast_car_missed_in_a_frame_is_one_track(missed):
+    path = [150.0 * k for k in range(9)]
+    emissions = walk(Camera(), [[] if k == missed else [car(x)] for k, x in enumerate(path)])
+    assert paths(emissions) == [pytest.approx(path)]
+
+
+@pytest.mark.parametrize("lengths", [1.5, 2.5])
+@pytest.mark.parametrize("apart", [3, 4, 5])
+def test_fast_cars_that_follow_each_other_are_kept_apart(lengths, apart):
+    # No closer than what they drive in a frame and a half: then a car seems to stand where the one before it was.
+    apart = max(apart, 1.5 * lengths)
+    starts = [0.0, -100.0 * apart, -200.0 * apart]
+    frames = [[start + 100 * lengths * k for start in starts] for k in range(14)]
+    emissions = walk(Camera(), [[car(x) for x in frame if -50 <= x < 1500] for frame in frames])
+    assert len(paths(emissions)) == 3
+    for path in paths(emissions):
+        assert np.diff(path) == pytest.approx(100 * lengths)
+
+
+def test_fast_cars_that_meet_go_on_as_they_came():
+    frames = [[car(180 * k), car(1500 - 180 * k, 370)] for k in range(9)]
+    to_and_fro = paths(walk(Camera(), frames))
+    assert to_and_fro == [pytest.approx([180 * k for k in range(9)]), pytest.approx([1500 - 180 * k for k in range(9)])]
+
+
+@pytest.mark.parametrize("lengths", [1.2, 1.5, 2.5])
+def test_a_fast_car_passes_a_parked_one(lengths):
+    path = [100 * lengths * k for k in range(8)]
+    emissions = walk(Camera(), [[car(500, 310)]] * 10 + [[car(500, 310), car(x)] for x in path])
+    assert paths(emissions) == [pytest.approx(path), [500] * 18]
+
+
+@pytest.mark.parametrize("frame_rate", [1, 2, 5])
+def test_a_walker_is_one_track_at_low_frame_rates(frame_rate):
+    path, camera = [100 + 90 * k / frame_rate for k in range(12)], Camera()
+    shown = [camera.see(START_US + k * 1_000_000 // frame_rate, [box(x)]) for k, x in enumerate(path)]
+    assert paths(np.concatenate(shown)) == [pytest.approx(path)]
+
+
+def test_a_car_that_brakes_behind_something_is_found_where_it_stopped():
+    drives = [[car(100 + 10 * k)] for k in range(20)]
+    emissions = walk(Camera(), drives + [[]] * 25 + [[car(400)]] * 20)
+    assert len(paths(emissions)) == 1
+
+
+def test_a_queue_that_stops_and_goes_keeps_its_numbers_though_one_detection_in_ten_is_missed():
+    random = np.random.default_rng(2)
+    seen, camera, at = [], Camera(), 0.0
+    for k in range(600):
+        at += 0.0 if k % 200 >= 100 else 4.0 * np.sin(np.pi * (k % 200) / 100)
+        queue = [at - 130 * i + random.normal(0, 1.5) for i in range(4)]
+        seen.append(camera.see(START_US + k * FRAME_US, [car(x) for x in queue if random.random() > 0.1]))
+    emissions = np.concatenate(seen)
+    assert len(paths(emissions)) == 4
+    # Nobody's box is handed to a neighbour, a length and a third away.
+    for number in numbers(emissions):
+        assert np.abs(np.diff(emissions["x1"][emissions["track_no"] == number])).max() < 40
+
+
+def test_a_false_detection_is_no_beginning_of_an_object_that_stands_elsewhere():
+    emissions = walk(Camera(), [[car(100)]] + [[car(350 + k)] for k in range(8)])
+    assert paths(emissions) == [[350 + k for k in range(8)]]
+
+
+def test_false_detections_all_over_the_picture_make_no_fast_object():
+    places = np.random.default_rng(5).uniform((0, 0), (1800, 1000), (300, 2))
+    assert numbers(walk(Camera(), [[car(x, y)] for x, y in places])) == set()
+
+
 def test_thresholds_move_to_where_a_detector_can_be_trusted():
     params = for_detector(FIXED_CAMERA, 0.3)
     assert params.new_score == 0.3

@@ -9,7 +9,15 @@ from deltalake import DeltaTable
 
 from sightline_contract.errors import ConfigError, StorageError
 from sightline_contract.topics import DETECTIONS
-from sightline_lakehouse.tables import CAMERA_HEALTH, LINE_CROSSINGS, OBJECT_COUNTS, TRACK_SEGMENTS, TRACKER_FACTS, ZONE_VISITS
+from sightline_lakehouse.tables import (
+    CAMERA_HEALTH,
+    LINE_CROSSINGS,
+    OBJECT_COUNTS,
+    SCENE_EVENTS,
+    TRACK_SEGMENTS,
+    TRACKER_FACTS,
+    ZONE_VISITS,
+)
 
 if TYPE_CHECKING:
     from tests.streaming.conftest import Site
@@ -34,6 +42,12 @@ def test_a_walk_becomes_one_track_one_crossing_one_visit_and_counts(site: "Site"
     assert sum(row["observations"] for row in segments) == 60
     (crossing,) = site.rows(LINE_CROSSINGS)
     assert (crossing["line"], crossing["class_name"]) == ("middle", "person")
+    # 0.8 of 640 px in 6 s, 0.01 m each.
+    assert crossing["speed_m_s"] == pytest.approx(0.853, rel=0.03)
+    assert [row["speed_m_s"] for row in segments[2:]] == pytest.approx([0.853] * (len(segments) - 2), rel=0.03)
+    (event,) = site.rows(SCENE_EVENTS)
+    assert (event["kind"], event["zone"], event["track_ids"]) == ("restricted_zone", "door", [crossing["track_id"]])
+    assert event["event_date"] == event["started_at"].date()
     (visit,) = site.rows(ZONE_VISITS)
     assert visit["zone"] == "door"
     health = site.rows(CAMERA_HEALTH)

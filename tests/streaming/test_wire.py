@@ -35,7 +35,11 @@ def messages(draw: st.DrawFn) -> bytes:
     )
     rng = np.random.default_rng(draw(st.integers(0, 9)))
     boxes, scores = rng.random((n, 4), np.float32), rng.random(n, np.float32)
-    set_frames(message, Frames(np.sort(offsets).astype(np.uint16), counts, boxes, scores, np.zeros(n, np.uint8)))
+    size = draw(st.sampled_from([None, 0, 1, 3, 128, 129]))
+    looks = None if size is None else rng.integers(-127, 128, (n, size)).astype(np.int8)
+    set_frames(message, Frames(np.sort(offsets).astype(np.uint16), counts, boxes, scores, np.zeros(n, np.uint8), looks))
+    if draw(st.integers(0, 9)) == 0:
+        message.appearance_size = draw(st.sampled_from([0, 2, 2**32 - 1]))
     if draw(st.integers(0, 9)) == 0:
         message.frame_offset_ms = np.array(offsets, "<u2").tobytes()
     return message.SerializeToString()
@@ -108,6 +112,8 @@ def test_a_message_is_read_as_the_contract_reads_it(payloads: list[bytes]) -> No
         assert column("boxes", 8 * header["detections"]) == batch.boxes
         assert column("scores", header["detections"]) == batch.scores
         assert column("classes", header["detections"]) == batch.classes
+        assert header["appearance_size"] == batch.appearance_size
+        assert column("appearance", header["detections"] * int(header["appearance_size"])) == batch.appearance
 
 
 def test_messages_do_not_read_into_each_other() -> None:

@@ -103,6 +103,7 @@ def _segment(number: str, class_name: str, frames: range) -> Row:
         observations=len(frames),
         score=0.8,
         distance_px=36.0,
+        speed_px_s=60.0,
         times_ms=[100 * index for index in range(len(frames))],
         boxes=[value for box in boxes for value in box],
         sources=[2 if frame == FILLED_IN else 0 for frame in frames],

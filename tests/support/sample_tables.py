@@ -90,6 +90,8 @@ def _add_walk(rows: dict[str, list[Row]], camera: str, number: int, start: dt.da
         | {"visit_id": f"{track['track_id']}/yard", "zone": "yard", "dwell_s": WALK_S / 2}
         | {"entered_at": crossed, "left_at": left}
     )
+    if number % 6 == 0:
+        rows["silver.scene_events"].append(_common(camera, crossed) | _scene_event(track["track_id"], crossed))
     rows["gold.alerts"].append(_common(camera, crossed) | _alert(f"{track['track_id']}/yard", crossed, 4.0 + number))
 
 
@@ -102,11 +104,28 @@ def _segment(first: dt.datetime, second: int) -> Row:
         "observations": 2,
         "score": 0.75,
         "distance_px": 45.0,
+        "speed_px_s": 50.0,
         "times_ms": [0, 900],
         "boxes": [x, y, x + 20, y + 60, x + 45, y, x + 65, y + 60],
         "sources": [0, 0],
         "first_segment": second == 0,
         "arrived_at": first + dt.timedelta(seconds=2),
+    }
+
+
+def _scene_event(track: str, start: dt.datetime) -> Row:
+    return {
+        "event_id": f"{track}/yard/restricted",
+        "kind": "restricted_zone",
+        "zone": "yard",
+        "rule": "restricted",
+        "started_at": start,
+        "detected_at": start + dt.timedelta(seconds=0.5),
+        "track_ids": [track],
+        "value": 0.5,
+        "limit": 0.5,
+        "unit": "s",
+        "evidence": "{}",
     }
 
 
@@ -163,6 +182,7 @@ def _health(camera: str, share: float, second: int) -> Row:
         "batches_duplicate": 0,
         "batches_missing": 0,
         "batches_late": 0,
+        "lag_ms": 120,
     }
 
 

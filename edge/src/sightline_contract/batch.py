@@ -17,6 +17,7 @@ BOX_SCALE = 65535
 SCORE_SCALE = 255
 MAX_OFFSET_MS = 65535
 MAX_DETECTIONS_PER_FRAME = 65535
+MAX_APPEARANCE_SIZE = 128
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Frames:
     boxes: npt.NDArray[np.float32]  # (N, 4) centre x, centre y, width, height in fractions of the frame
     scores: npt.NDArray[np.float32]  # (N,) 0..1
     classes: npt.NDArray[np.uint8]  # (N,) ids of labels.py
+    appearance: npt.NDArray[np.int8] | None = None  # (N, D) unit vectors * 127, 0 where unknown; D up to MAX_APPEARANCE_SIZE
 
 
 def set_frames(batch: DetectionBatch, frames: Frames) -> None:
@@ -39,6 +41,9 @@ def set_frames(batch: DetectionBatch, frames: Frames) -> None:
     batch.boxes = np.rint(boxes).astype("<u2").tobytes()
     batch.scores = np.rint(scores).astype(np.uint8).tobytes()
     batch.classes = frames.classes.astype(np.uint8).tobytes()
+    if frames.appearance is not None:
+        batch.appearance = frames.appearance.astype(np.int8).tobytes()
+        batch.appearance_size = frames.appearance.shape[1]
 
 
 def get_frames(batch: DetectionBatch) -> Frames:
@@ -50,7 +55,13 @@ def get_frames(batch: DetectionBatch) -> Frames:
         boxes=(np.frombuffer(batch.boxes, "<u2").reshape(-1, 4) / np.float32(BOX_SCALE)).astype(np.float32),
         scores=(np.frombuffer(batch.scores, np.uint8) / np.float32(SCORE_SCALE)).astype(np.float32),
         classes=np.frombuffer(batch.classes, np.uint8),
+        appearance=_appearance(batch),
     )
+
+
+def _appearance(batch: DetectionBatch) -> npt.NDArray[np.int8] | None:
+    size = batch.appearance_size
+    return np.frombuffer(batch.appearance, np.int8).reshape(len(batch.scores), size) if size else None
 
 
 def parse_batch(payload: bytes) -> DetectionBatch:
@@ -82,3 +93,7 @@ def check_columns(batch: DetectionBatch) -> None:
     detections = int(np.frombuffer(batch.detections_per_frame, "<u2").sum())
     if (len(batch.boxes), len(batch.scores), len(batch.classes)) != (8 * detections, detections, detections):
         raise ContractError(f"boxes, scores and classes do not hold {detections} detections")
+    if batch.appearance_size > MAX_APPEARANCE_SIZE:
+        raise ContractError(f"appearance_size {batch.appearance_size} is above {MAX_APPEARANCE_SIZE}")
+    if len(batch.appearance) != batch.appearance_size * detections:
+        raise ContractError(f"appearance does not hold {detections} detections of {batch.appearance_size} bytes")

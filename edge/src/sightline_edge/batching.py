@@ -26,6 +26,7 @@ class FrameDetections:
     boxes: npt.NDArray[np.float32]  # (N, 4) centre x, centre y, width, height in fractions of the frame
     scores: npt.NDArray[np.float32]
     classes: npt.NDArray[np.uint8]
+    appearance: npt.NDArray[np.int8] | None = None  # (N, D), see Frames
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Origin:
     model_digest: bytes
     frame_size: tuple[int, int]  # px
     frame_rate: float
+    appearance_size: int = 0  # bytes a detection
 
 
 @dataclass
@@ -99,7 +101,7 @@ class Batcher:
             first_frame=first_ordinal,
             frames_skipped=next_ordinal - first_ordinal - len(frames),
         )
-        set_frames(batch, _columns(frames, captured_us))
+        set_frames(batch, _columns(frames, captured_us, origin.appearance_size))
         self._seq += 1
         return batch
 
@@ -107,11 +109,13 @@ class Batcher:
         return self._last.captured_us if self._last else 0
 
 
-def _columns(frames: list[FrameDetections], captured_us: int) -> Frames:
+def _columns(frames: list[FrameDetections], captured_us: int, appearance_size: int) -> Frames:
+    looks = [frame.appearance for frame in frames if frame.appearance is not None]
     return Frames(
         offset_ms=np.array([round((frame.captured_us - captured_us) / 1000) for frame in frames], np.uint16),
         counts=np.array([len(frame.scores) for frame in frames], np.uint16),
         boxes=np.concatenate([np.zeros((0, 4), np.float32), *(frame.boxes for frame in frames)]),
         scores=np.concatenate([np.zeros(0, np.float32), *(frame.scores for frame in frames)]),
         classes=np.concatenate([np.zeros(0, np.uint8), *(frame.classes for frame in frames)]),
+        appearance=np.concatenate([np.zeros((0, appearance_size), np.int8), *looks]) if appearance_size else None,
     )

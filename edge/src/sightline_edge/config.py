@@ -7,11 +7,13 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
+from sightline_contract.batch import MAX_APPEARANCE_SIZE
 from sightline_contract.camera import Name, Score
 from sightline_contract.errors import ConfigError
 from sightline_contract.labels import label_names
+from sightline_contract.model_card import Layout
 from sightline_contract.settings import Settings, load_settings
 
 _REFERENCE = re.compile(r"\$\{(\w+)\}")
@@ -56,6 +58,40 @@ class WatchRule(Settings):
         return name
 
 
+class AppearanceConfig(Settings):
+    """What detections look like, for the tracker: a re-identification model, from a picture of one object to a vector.
+
+    Crops are stretched to ``size`` (width, height in px) and normalised as ``(value - mean) / std`` of 0..255.
+    """
+
+    model: Path
+    size: tuple[Annotated[int, Field(gt=0, le=1024)], Annotated[int, Field(gt=0, le=1024)]]
+    layout: Layout = Layout.NCHW
+    channels: Annotated[str, StringConstraints(pattern="^(RGB|BGR)$")] = "RGB"
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    classes: Annotated[tuple[str, ...], Field(min_length=1)] = ("person",)
+    # Only what is at least so sure is looked at, and of a frame no more than so many: the surest.
+    min_score: Score = 0.5
+    max_crops: Annotated[int, Field(ge=1, le=256)] = 32
+    # What a detection's message grows by; without appearance a detection takes about 10 bytes.
+    bytes_per_detection: Annotated[int, Field(ge=8, le=MAX_APPEARANCE_SIZE)] = 64
+
+    @field_validator("classes")
+    @classmethod
+    def _are_classes(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := [name for name in names if name not in label_names()]:
+            raise ValueError(f"{unknown[0]!r} is not a class")
+        return names
+
+    @field_validator("std")
+    @classmethod
+    def _can_divide(cls, std: tuple[float, float, float]) -> tuple[float, float, float]:
+        if 0.0 in std:
+            raise ValueError("a channel cannot be divided by 0")
+        return std
+
+
 class NodeConfig(Settings):
     """An edge node. Relative paths are taken from the file's folder."""
 
@@ -64,6 +100,7 @@ class NodeConfig(Settings):
     model: Path
     cameras: Annotated[tuple[CameraSource, ...], Field(min_length=1)]
     watch_list: tuple[WatchRule, ...] = ()
+    appearance: AppearanceConfig | None = None
     # Detections below are not sent. Low on purpose: the tracker finds hidden objects again by weak detections.
     min_score: Score = 0.1
     batch_s: Annotated[float, Field(gt=0, le=1)] = 1.0
@@ -109,7 +146,11 @@ def load_node_config(path: Path) -> NodeConfig:
     )
     options = {key: _expanded(value, path) if isinstance(value, str) else value for key, value in config.kafka.options.items()}
     kafka = config.kafka.model_copy(update={"options": options})
-    return config.model_copy(update={"cameras": cameras, "kafka": kafka, "model": _absolute(config.model, folder)})
+    looks = config.appearance
+    if looks is not None:
+        looks = looks.model_copy(update={"model": _absolute(looks.model, folder)})
+    model = _absolute(config.model, folder)
+    return config.model_copy(update={"cameras": cameras, "kafka": kafka, "model": model, "appearance": looks})
 
 
 def is_address(source: str) -> bool:

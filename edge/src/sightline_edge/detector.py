@@ -19,7 +19,7 @@ from sightline_edge.preprocessing import Prepared, prepare
 # Enough for a percentile, and the same memory after a year.
 TIMINGS_KEPT = 4096
 # ONNX Runtime's errors share no base but Exception.
-_RUNTIME_ERRORS = (
+RUNTIME_ERRORS = (
     ort_errors.Fail,
     ort_errors.InvalidArgument,
     ort_errors.InvalidGraph,
@@ -39,7 +39,7 @@ class Detector:
         self.digest = hashlib.sha256(content).digest()
         if f"sha256:{self.digest.hex()}" != self.card.digest:
             raise ModelError(f"{folder / MODEL_FILE}: is not the file that its card names: run 'sightline models pull' again")
-        self._session = _session(folder / MODEL_FILE, content, threads)
+        self._session = open_model(folder / MODEL_FILE, content, threads)
         self._check_tensors(folder)
         self.max_batch = self._max_batch(folder, max_batch)
         self._min_score = min_score
@@ -60,7 +60,7 @@ class Detector:
                 read_output(output, self.card, picture.placement, self._min_score)
                 for output, picture in zip(outputs, pictures, strict=True)
             ]
-        except (*_RUNTIME_ERRORS, IndexError, ValueError) as error:
+        except (*RUNTIME_ERRORS, IndexError, ValueError) as error:
             reason = str(error).splitlines()[0][:200]
             raise ModelError(
                 f"model {self.card.name}: does not take or give what its card says ({reason}): mend the card"
@@ -87,7 +87,8 @@ class Detector:
                 raise ModelError(f"{folder / MODEL_FILE}: has no tensor {name!r} as its card says: correct the card")
 
 
-def _session(path: Path, content: bytes, threads: int) -> ort.InferenceSession:
+def open_model(path: Path, content: bytes, threads: int) -> ort.InferenceSession:
+    """An ONNX model, ready to run; raises ModelError."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     # Idle threads sleep instead of spinning: a node shares its cores with decoding and with whatever else runs there.
@@ -95,7 +96,7 @@ def _session(path: Path, content: bytes, threads: int) -> ort.InferenceSession:
     options.log_severity_level = 3
     try:
         return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except _RUNTIME_ERRORS as error:
+    except RUNTIME_ERRORS as error:
         reason = str(error).splitlines()[0][:200]
         raise ModelError(
             f"{path}: is not an ONNX model that can run here ({reason}): pull it again or export it anew"

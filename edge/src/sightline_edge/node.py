@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 
 from sightline_contract.camera import CameraConfig, load_cameras
 from sightline_contract.errors import ConfigError
+from sightline_edge.appearance import Appearance
 from sightline_edge.batching import Origin
 from sightline_edge.capture import open_source
 from sightline_edge.config import CameraSource, NodeConfig
@@ -73,6 +74,7 @@ class Node:
         self._config = config
         cameras = _load_cameras(config)
         self._detector = Detector(config.model, config.min_score, config.threads, config.max_inference_batch)
+        self._appearance = Appearance(config.appearance, config.threads) if config.appearance else None
         self._stop = threading.Event()
         session = _now_us()
         start_us = round(config.start_time.timestamp() * 1e6) if config.start_time else session
@@ -82,7 +84,9 @@ class Node:
         ]
         self._publisher = Publisher(config.kafka, client_id=config.node_id)
         self._pipelines = [
-            CameraPipeline(camera, config, self._origin(camera, session), self._detector.card.labels, self._publisher)
+            CameraPipeline(
+                camera, config, self._origin(camera, session), self._detector.card.labels, self._publisher, self._appearance
+            )
             for camera in cameras
         ]
         limits = Limits(config.max_frames, config.duration_s)
@@ -184,6 +188,7 @@ class Node:
             model_digest=self._detector.digest,
             frame_size=camera.frame_size,
             frame_rate=camera.frame_rate,
+            appearance_size=self._appearance.size if self._appearance else 0,
         )
 
 

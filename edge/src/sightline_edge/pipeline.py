@@ -9,6 +9,7 @@ from sightline_contract.detection_pb2 import DetectionBatch
 from sightline_contract.errors import ConfigError
 from sightline_contract.events import NodeStatus
 from sightline_contract.labels import UNKNOWN_CLASS, label_names
+from sightline_edge.appearance import Appearance
 from sightline_edge.batching import Batcher, FrameDetections, Origin
 from sightline_edge.config import NodeConfig
 from sightline_edge.events import EventFinder
@@ -32,12 +33,19 @@ class CameraPipeline:
     """Turns what the detector found in one camera's frames into messages. Frames come in order."""
 
     def __init__(
-        self, camera: CameraConfig, config: NodeConfig, origin: Origin, labels: tuple[str, ...], publisher: Publisher
+        self,
+        camera: CameraConfig,
+        config: NodeConfig,
+        origin: Origin,
+        labels: tuple[str, ...],
+        publisher: Publisher,
+        appearance: Appearance | None = None,
     ) -> None:
         self.camera = camera
         self.origin = origin
         self.counters = Counters()
         self._publisher = publisher
+        self._appearance = appearance
         self._batcher = Batcher(origin, round(config.batch_s * 1e6))
         self._events = EventFinder(camera, config.watch_list, origin)
         self._class_ids = class_ids_of(labels, camera)
@@ -102,10 +110,10 @@ class CameraPipeline:
         classes = self._class_ids[found.labels]
         wanted = np.isin(classes, self._wanted)
         corners = found.boxes[wanted]
+        scores, kept = found.scores[wanted], classes[wanted]
+        looks = self._appearance.look(frame.pixels, corners, scores, kept) if self._appearance else None
         centre, size = (corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]
-        return FrameDetections(
-            frame.ordinal, frame.captured_us, np.hstack([centre, size]), found.scores[wanted], classes[wanted]
-        )
+        return FrameDetections(frame.ordinal, frame.captured_us, np.hstack([centre, size]), scores, kept, looks)
 
 
 def class_ids_of(labels: tuple[str, ...], camera: CameraConfig) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:

@@ -94,7 +94,7 @@ TRACKER_FACTS = Table(
             "kind",
             "string",
             "What the row states.",
-            values=("segment", "crossing", "visit", "event", "health", "count", "dead_letter"),
+            values=("segment", "crossing", "visit", "event", "health", "count", "anomaly", "dead_letter"),
         ),
         Column("camera_id", "string", "Camera; empty in a dead letter whose camera cannot be told."),
         Column("session", "bigint", "Start of the camera's pipeline run, UTC microseconds.", minimum=0),
@@ -133,7 +133,9 @@ TRACKER_FACTS = Table(
         Column("limit", "double", "Event: what the rule allows.", nullable=True),
         Column("unit", "string", "Event: unit of value and limit.", nullable=True),
         Column("evidence", "string", "Event: the rule and its numbers, tracks with times and boxes, JSON.", nullable=True),
-        Column("objects", "int", "Count: distinct confirmed tracks seen in the window.", nullable=True),
+        Column(
+            "objects", "int", "Count: distinct confirmed tracks in the window. Anomaly: new ones in the hour.", nullable=True
+        ),
         Column("new_objects", "int", "Count: tracks whose first box lies in the window.", nullable=True),
         Column("detections", "bigint", "Health, count: detections received.", nullable=True),
         Column("frames_received", "bigint", "Health, count: analysed frames received.", nullable=True),
@@ -143,6 +145,10 @@ TRACKER_FACTS = Table(
         Column("batches_duplicate", "bigint", "Health: messages seen before, dropped.", nullable=True),
         Column("batches_missing", "bigint", "Health: gap in seq found, less those that came late.", nullable=True),
         Column("batches_late", "bigint", "Health: messages behind the camera's last, not tracked.", nullable=True),
+        Column("lag_us", "bigint", "Health: least time from a message's last frame to its arrival.", nullable=True),
+        Column("expected", "double", "Anomaly: what is usual at this hour.", nullable=True),
+        Column("deviation", "double", "Anomaly: standard deviation of what is usual.", nullable=True),
+        Column("days", "int", "Anomaly: days behind what is usual.", nullable=True),
         Column("arrived_us", "bigint", "Kafka's timestamp of the newest message behind the row.", nullable=True),
         Column("model_version", "string", "Version of the model whose detections these are.", nullable=True),
         Column("reason", "string", "Dead letter: why it was refused.", nullable=True),
@@ -273,6 +279,11 @@ CAMERA_HEALTH = Table(
         Column("batches_duplicate", "bigint", "Messages seen before, dropped.", minimum=0),
         Column("batches_missing", "bigint", "Messages missing by seq; negative where late ones came after all."),
         Column("batches_late", "bigint", "Messages behind the camera's last, counted and not tracked.", minimum=0),
+        Column(
+            "lag_ms",
+            "bigint",
+            "Least time from a message's last frame to its arrival: transport, and how far the node's clock is behind, ms.",
+        ),
         _MODEL,
         _DATE,
     ),
@@ -299,6 +310,25 @@ OBJECT_COUNTS = Table(
         _DATE,
     ),
     key=("camera_id", "session", "window_start", "class_name"),
+)
+
+COUNT_ANOMALIES = Table(
+    Layer.GOLD,
+    "count_anomalies",
+    "One row per camera, class and hour whose count of new objects is far from what is usual for the camera at that hour.",
+    (
+        _CAMERA,
+        _SESSION,
+        _CLASS,
+        Column("hour_start", "timestamp", "Start of the hour."),
+        Column("seen", "int", "New objects in the hour.", minimum=0),
+        Column("expected", "double", "What is usual at this hour of the day (UTC).", minimum=0),
+        Column("deviation", "double", "Standard deviation of what is usual; no smaller than a Poisson count's.", minimum=0),
+        Column("score", "double", "(seen - expected) / deviation: how unusual, negative for too few."),
+        Column("days", "int", "Days behind what is usual.", minimum=1),
+        _DATE,
+    ),
+    key=("camera_id", "session", "hour_start", "class_name"),
 )
 
 ALERTS = Table(
@@ -379,6 +409,7 @@ ALL_TABLES: tuple[Table, ...] = (
     SCENE_EVENTS,
     CAMERA_HEALTH,
     OBJECT_COUNTS,
+    COUNT_ANOMALIES,
     ALERTS,
     NODE_STATUS,
     DEAD_LETTERS,

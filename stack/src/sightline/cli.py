@@ -8,6 +8,8 @@ on the line, shows the stack trace instead.
 import errno
 import importlib
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -17,6 +19,19 @@ from typer.core import TyperGroup
 from sightline_contract.errors import SightlineError, StorageError, ToolMissingError
 
 _INTERRUPTED = 130  # as a shell reports a process that Ctrl-C ended
+
+
+@contextmanager
+def naming_missing_packages(command: str, extra: str) -> Iterator[None]:
+    """Turn the lack of a package into a ToolMissingError that names the extra which brings it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("sightline"):
+            raise  # a module of our own: nothing that an install would mend
+        raise ToolMissingError(
+            f"'sightline {command}' needs the Python package {error.name}: pip install 'sightline[{extra}]'"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -31,14 +46,8 @@ class LazyCommand:
 
     def load(self) -> Any:
         """Import it; raises ToolMissingError when the extra that it needs is not installed."""
-        try:
+        with naming_missing_packages(self.name, self.extra):
             target = getattr(importlib.import_module(self.module), self.attribute)
-        except ModuleNotFoundError as error:
-            if (error.name or "").startswith("sightline"):
-                raise  # a module of our own: nothing that an install would mend
-            raise ToolMissingError(
-                f"'sightline {self.name}' needs the Python package {error.name}: pip install 'sightline[{self.extra}]'"
-            ) from error
         if isinstance(target, typer.Typer):
             return typer.main.get_group(target)
         alone = typer.Typer(add_completion=False)

@@ -38,6 +38,8 @@ def track_command(
     duplicate_overlap: Threshold = None,
     accelerate: Threshold = None,
     first_speed: Threshold = None,
+    first_reach: Threshold = None,
+    way_overlap: Threshold = None,
 ) -> None:
     """Track the objects of a MOTChallenge detections file, with the tracker of the streaming job."""
     from sightline_streaming.motchallenge import track_file
@@ -62,6 +64,8 @@ def track_command(
         duplicate_overlap=duplicate_overlap,
         accelerate=accelerate,
         first_speed=first_speed,
+        first_reach=first_reach,
+        way_overlap=way_overlap,
     )
     typer.echo(
         f"{summary.detections} detections in {summary.frames} frames: {summary.tracks} tracks, {summary.boxes} boxes in {out}"

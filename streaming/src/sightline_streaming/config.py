@@ -100,7 +100,7 @@ class JobConfig(Settings):
     # A camera's window closes when the camera's own frames are so far past its end.
     allowed_lateness_s: Annotated[float, Field(ge=0, le=86_400)] = 5.0
     # A batch dated further ahead of its arrival than this is refused: one wrong clock must not close every window.
-    max_future_s: Seconds = 300.0
+    max_future_s: Seconds = 60.0
 
     # Where a job without a checkpoint begins.
     starting_offsets: Annotated[str, StringConstraints(pattern="^(earliest|latest)$")] = "earliest"

@@ -17,7 +17,18 @@ import pyarrow as pa
 
 from sightline_contract.ids import track_id
 from sightline_lakehouse.tables import TRACKER_FACTS
-from sightline_streaming.core.rows import BOXES, COUNT, CROSSING, EVENT, EVIDENCES, HEALTH, ROWS, SEGMENT, VISIT
+from sightline_streaming.core.rows import (
+    ANOMALY,
+    BOXES,
+    COUNT,
+    CROSSING,
+    EVENT,
+    EVIDENCES,
+    HEALTH,
+    ROWS,
+    SEGMENT,
+    VISIT,
+)
 from sightline_streaming.core.shard import Facts
 
 GIVEN = replace(TRACKER_FACTS, columns=TRACKER_FACTS.columns[:-1])
@@ -61,6 +72,7 @@ def to_arrow(facts: Facts) -> pa.Table:
         "visit": _visits(facts),
         "event": _events(facts),
         "count": _counts(facts),
+        "anomaly": _anomalies(facts),
         "health": _health(facts),
         "dead_letter": _dead_letters(facts),
     }
@@ -250,7 +262,15 @@ def _health(facts: Facts) -> Columns:
     return {
         **_origin(facts, rows),
         **_plains(rows, "start_us", "end_us", "detections", "frames_received", "frames_expected", "late_rows"),
-        **_plains(rows, "batches_received", "batches_duplicate", "batches_missing", "batches_late"),
+        **_plains(rows, "batches_received", "batches_duplicate", "batches_missing", "batches_late", "lag_us"),
+    }
+
+
+def _anomalies(facts: Facts) -> Columns:
+    rows = rows_of(facts, ANOMALY)
+    return {
+        **_origin(facts, rows),
+        **_plains(rows, "class_id", "start_us", "end_us", "objects", "expected", "deviation", "days"),
     }
 
 

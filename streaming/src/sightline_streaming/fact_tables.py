@@ -16,6 +16,7 @@ from sightline_contract.topics import DETECTIONS
 from sightline_lakehouse.arrow import arrow_schema
 from sightline_lakehouse.tables import (
     CAMERA_HEALTH,
+    COUNT_ANOMALIES,
     DEAD_LETTERS,
     LINE_CROSSINGS,
     OBJECT_COUNTS,
@@ -33,6 +34,7 @@ TABLE_OF_KIND: dict[str, Table] = {
     "event": SCENE_EVENTS,
     "health": CAMERA_HEALTH,
     "count": OBJECT_COUNTS,
+    "anomaly": COUNT_ANOMALIES,
     "dead_letter": DEAD_LETTERS,
 }
 ALL_CLASSES = "all"
@@ -99,6 +101,12 @@ def _completeness(rows: pa.RecordBatch) -> pa.Array:
     return pc.min_element_wise(share, 1.0)
 
 
+def _score(rows: pa.RecordBatch) -> pa.Array:
+    """A segment's is its own, an anomaly's follows from what was expected."""
+    unusual = pc.divide(pc.subtract(rows["objects"].cast(pa.float64()), rows["expected"]), rows["deviation"])
+    return pc.coalesce(rows["score"].cast(pa.float64()), unusual)
+
+
 def _track_ids(rows: pa.RecordBatch) -> pa.Array:
     tracks = [[track["track_id"] for track in json.loads(text)["tracks"]] for text in rows["evidence"].to_pylist()]
     return pa.array(tracks, pa.list_(pa.string()))
@@ -125,5 +133,9 @@ _DERIVE: dict[str, _Derive] = {
     "window_start": _time("window_start_us"),
     "arrived_at": _time("arrived_us"),
     "completeness": _completeness,
+    "lag_ms": lambda rows: pc.divide(rows["lag_us"], 1000),
+    "hour_start": _time("start_us"),
+    "seen": lambda rows: rows["objects"],
+    "score": _score,
     "source_topic": lambda rows: pa.array([DETECTIONS.name] * rows.num_rows),
 }

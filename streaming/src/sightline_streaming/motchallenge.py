@@ -50,11 +50,11 @@ def track_file(
     """
     params = _params(scene, thresholds)
     _check(frame_rate, frame_size)
-    detections = _in_frame(read_detections(det), frame_size)
+    detections = in_frame(read_detections(det), frame_size)
     if not len(detections):
         raise SourceError(f"{det}: all detections lie outside a frame of {frame_size[0]}x{frame_size[1]}: check the frame size")
     emissions = track_detections(params, detections, frame_rate)
-    rows = _results(emissions, frame_rate)
+    rows = results(emissions, frame_rate)
     write_results(out, rows)
     return TrackSummary(
         frames=len(np.unique(detections[:, 0])),
@@ -81,7 +81,8 @@ def _check(frame_rate: float, frame_size: tuple[int, int]) -> None:
         raise ConfigError(f"frame size {frame_size[0]}x{frame_size[1]} is empty: give WIDTHxHEIGHT in pixels")
 
 
-def _in_frame(rows: Table, frame_size: tuple[int, int]) -> Table:
+def in_frame(rows: Table, frame_size: tuple[int, int]) -> Table:
+    """The detections that do not lie outside the frame altogether."""
     width, height = frame_size
     left, top, right, bottom = rows[:, 1], rows[:, 2], rows[:, 1] + rows[:, 3], rows[:, 2] + rows[:, 4]
     return rows[(left < width) & (top < height) & (right > 0) & (bottom > 0)]
@@ -152,38 +153,20 @@ def _track(
 ) -> Records:
     scene, tracks, n_slots = np.zeros(1, SCENE), np.zeros(8, TRACK), 0
     emissions, n_emissions = np.zeros(1024, EMISSION), 0
-    frame = frames[0]
-    for k in range(frames.shape[0]):
+    k, frame, n_empty = 0, frames[0], 0
+    while k < frames.shape[0]:
         # Frames without detections pass, too, as in the streaming job, until no track is left that could notice.
-        last_shown = min(frames[k], frame + MAX_EMPTY)
-        while frame < last_shown and n_slots > 0:
-            tracks, n_slots, emissions, n_emissions = step(
-                params,
-                scene,
-                tracks,
-                n_slots,
-                emissions,
-                n_emissions,
-                _time_us(frame, interval_us),
-                boxes[:0],
-                scores[:0],
-                classes[:0],
-            )
-            frame += 1
-        a, b, frame = bounds[k], bounds[k + 1], frames[k]
+        if n_slots == 0 or n_empty == MAX_EMPTY:
+            frame = frames[k]
+        given = frame == frames[k]
+        a, b = (bounds[k], bounds[k + 1]) if given else (0, 0)
         tracks, n_slots, emissions, n_emissions = step(
-            params,
-            scene,
-            tracks,
-            n_slots,
-            emissions,
-            n_emissions,
-            _time_us(frame, interval_us),
-            boxes[a:b],
-            scores[a:b],
-            classes[a:b],
-        )
+            params, scene, tracks, n_slots, emissions, n_emissions, _time_us(frame, interval_us),
+            boxes[a:b], scores[a:b], classes[a:b],
+        )  # fmt: skip
         frame += 1
+        k += given
+        n_empty = 0 if given else n_empty + 1
     tracks, n_slots, emissions, n_emissions = finish(scene, tracks, n_slots, emissions, n_emissions)
     return emissions[:n_emissions]
 
@@ -193,7 +176,7 @@ def _time_us(frame: int, interval_us: float) -> int:
     return int(frame * interval_us + 0.5)
 
 
-def _results(emissions: Records, frame_rate: float) -> Table:
+def results(emissions: Records, frame_rate: float) -> Table:
     """Rows (frame, id, left, top, width, height, score, class) by frame, then id."""
     shown = emissions[emissions["source"] != ENDED]
     rows = np.empty((len(shown), 8))

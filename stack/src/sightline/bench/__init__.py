@@ -16,6 +16,33 @@ def _bench() -> None:
     """Measure the product."""
 
 
+@bench_app.command("tracking")
+def tracking_command(
+    data: Annotated[
+        Path, typer.Option(help="Folder of SEQUENCE/{det/det.txt,gt/gt.txt,seqinfo.ini}, perhaps with baselines.json.")
+    ],
+    json: Annotated[Path | None, typer.Option(help="Write all numbers here, too.", show_default=False)] = None,
+    results: Annotated[Path | None, typer.Option(help="Keep the tracks here, a file a sequence.", show_default=False)] = None,
+    only: Annotated[list[str] | None, typer.Option(help="Sequences, such as 'MOT17-*'.", show_default=False)] = None,
+    fixed: Annotated[list[str] | None, typer.Option(help="Sequences of cameras that stand still.", show_default=False)] = None,
+    moving: Annotated[list[str] | None, typer.Option(help="Sequences of cameras that move.", show_default=False)] = None,
+    ablations: Annotated[bool, typer.Option("--ablations", help="Score the tracker with one idea taken out each.")] = False,
+    repeats: Annotated[int, typer.Option(min=0, help="Repetitions of each timing; 0 times nothing.")] = 5,
+) -> None:
+    """Score and time the tracker on sequences with ground truth, beside the reference trackers.
+
+    KITTI-* is scored by KITTI's rules, MOT16-*, MOT17-* and MOT20-* by theirs, all others by those of MOT15. Which cameras
+    move is told by --fixed and --moving, else by 'scene=fixed' or 'scene=moving' in seqinfo.ini, else by the name. The
+    references' scores are those of baselines.json in the folder where it has just these sequences, else they are measured.
+    """
+    from sightline.cli import naming_missing_packages
+
+    with naming_missing_packages("bench tracking", "bench"):
+        from sightline.bench.tracking import Choice, bench_tracking
+
+        bench_tracking(data, Choice(only or ["*"], fixed or [], moving or []), json, results, ablations, repeats)
+
+
 @bench_app.command("accuracy")
 def accuracy_command(
     cameras: Annotated[int, typer.Option(min=1, max=5000, help="Simulated cameras.")] = 200,

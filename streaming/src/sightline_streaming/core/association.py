@@ -1,26 +1,28 @@
 """Which detection belongs to which track: sure detections first, then unsure ones for what is left, each solved optimally.
 
 A pair is possible where prediction and detection overlap and the detection is not too far off for what the motion filter
-knows of the track. Among possible pairs the sum of overlaps, less a price for surprise, is made largest.
+knows of the track. Among possible pairs the sum of overlaps, less a price for surprise, is made largest. Where both have an
+appearance vector, likeness counts as well, and a sure detection that looks the same needs no overlap.
+
+A detection left after both, before it starts a track, may be an object that braked while unseen (``recovery``), or one too
+fast for its boxes to overlap (``first_steps``).
 """
 
 import numpy as np
 import numpy.typing as npt
 
 from sightline_streaming.core.assignment import match
+from sightline_streaming.core.first_steps import match_first_steps
 from sightline_streaming.core.kernel import Record, Records, inner
+from sightline_streaming.core.looks import UNKNOWN, Cosines
 from sightline_streaming.core.motion import predict, surprise
 from sightline_streaming.core.overlap import overlap
 from sightline_streaming.core.params import TrackerParams
-
-# In place of a slot: a detection of no track yet, and one that is no use to any.
-FREE, USELESS = -1, -2
+from sightline_streaming.core.records import FREE, LATELY_FRAMES, USELESS
+from sightline_streaming.core.recovery import match_on_the_way
 
 # What a possible pair is worth at least, so that it is made where nothing better is.
 LEAST_WORTH = 1e-3
-
-# Unsure detections match a track that missed no more than a frame, however slow the camera.
-LATELY_FRAMES = 2.5
 
 # Boxes beyond are no pixels.
 LARGEST_PX = 1e7
@@ -41,14 +43,18 @@ def associate(
     boxes: Boxes,
     scores: Scores,
     classes: Classes,
+    cosines: Cosines,
 ) -> tuple[Indices, Indices]:
     """Detection of each slot (-1: none), and slot of each detection (FREE: may start a track, USELESS: must not)."""
     n = boxes.shape[0]
     detection_of, slot_of = np.full(n_slots, FREE, np.int32), np.full(n, FREE, np.int32)
     unsure = _drop_useless(params, slot_of, boxes, scores)
     if n_slots > 0 and n > 0:
-        _match_all(params, scene, tracks, t_us, boxes, scores, classes, unsure > 0, detection_of, slot_of)
+        _match_all(params, scene, tracks, t_us, boxes, scores, classes, cosines, unsure > 0, detection_of, slot_of)
     _drop_duplicates(params, slot_of, boxes, scores, classes)
+    if n_slots > 0 and _count_new(params, scores, slot_of) > 0:
+        match_on_the_way(params, tracks, t_us, boxes, scores, classes, detection_of, slot_of)
+        match_first_steps(params, scene, tracks, t_us, boxes, scores, classes, detection_of, slot_of)
     return detection_of, slot_of
 
 
@@ -61,6 +67,7 @@ def _match_all(
     boxes: Boxes,
     scores: Scores,
     classes: Classes,
+    cosines: Cosines,
     any_unsure: bool,
     detection_of: Indices,
     slot_of: Indices,
@@ -71,6 +78,7 @@ def _match_all(
         if tracks[slot].live:
             predict(params, tracks[slot], (t_us - tracks[slot].seen_us) * 1e-6, predicted[slot], variance[slot])
     worth = np.zeros((n_slots, n))
+    gone_us = max(params.lost_s * 1e6, LATELY_FRAMES * scene.interval_us)
     unsure_us = max(params.unsure_s * 1e6, LATELY_FRAMES * scene.interval_us)
     for stage in range(2 if any_unsure else 1):
         if stage == 1:
@@ -79,13 +87,15 @@ def _match_all(
         for slot in range(n_slots):
             if not tracks[slot].live or detection_of[slot] >= 0 or (stage == 1 and t_us - tracks[slot].seen_us > unsure_us):
                 continue
+            gone = t_us - tracks[slot].seen_us > gone_us
             for d in range(n):
                 if (
                     slot_of[d] == FREE
                     and classes[d] == tracks[slot].class_id
                     and (scores[d] < params.high_score) == (stage == 1)
                 ):
-                    worth[slot, d] = _worth(params, predicted[slot], variance[slot], boxes[d], stage == 1)
+                    cosine = cosines[slot, d] if cosines.shape[0] > 0 else UNKNOWN
+                    worth[slot, d] = _worth(params, predicted[slot], variance[slot], boxes[d], cosine, stage == 1, gone)
                     possible += worth[slot, d] > 0.0
         if possible:
             match(worth, detection_of, slot_of)
@@ -97,15 +107,22 @@ def _worth(
     p: npt.NDArray[np.float64],
     variance: npt.NDArray[np.float64],
     box: npt.NDArray[np.float32],
+    cosine: float,
     unsure: bool,
+    gone: bool,
 ) -> float:
+    """What a pair is worth, 0 if it is not possible; ``gone``: too long lost to be known by place alone."""
     shared = overlap(p[0], p[1], p[2], p[3], box[0], box[1], box[2], box[3])
-    if shared < (params.second_overlap if unsure else params.first_overlap):
+    apart = gone or shared < (params.second_overlap if unsure else params.first_overlap)
+    if apart and (unsure or cosine < params.look_same):
         return 0.0
     odd = surprise(p, variance, box)
     if not odd <= params.surprise_limit:
         return 0.0
-    return max(shared - params.surprise_cost * odd / params.surprise_limit, LEAST_WORTH)
+    worth = shared - params.surprise_cost * odd / params.surprise_limit
+    if cosine > UNKNOWN:
+        worth += params.look_weight * (cosine - params.look_even)
+    return max(worth, LEAST_WORTH)
 
 
 @inner
@@ -137,3 +154,12 @@ def _drop_duplicates(params: TrackerParams, slot_of: Indices, boxes: Boxes, scor
                 if overlap(a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3]) > params.duplicate_overlap:
                     slot_of[d] = USELESS
                     break
+
+
+@inner
+def _count_new(params: TrackerParams, scores: Scores, slot_of: Indices) -> int:
+    """How many detections would start a track."""
+    n = 0
+    for d in range(slot_of.shape[0]):
+        n += slot_of[d] == FREE and scores[d] >= params.new_score
+    return n

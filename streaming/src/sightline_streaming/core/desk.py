@@ -11,7 +11,7 @@ import numpy.typing as npt
 from sightline_contract.rules import MAX_RULES
 from sightline_streaming.core.events import forget_alarms
 from sightline_streaming.core.kernel import Record, Records, inner
-from sightline_streaming.core.memory import ALARM, ALARMS, PATH, TALLIES, TRACKS, TRAIL, TRAILS, WINDOWS, Parts
+from sightline_streaming.core.memory import ALARM, ALARMS, HABITS, PATH, TALLIES, TRACKS, TRAIL, TRAILS, WINDOWS, Parts
 from sightline_streaming.core.paths import forget_places
 from sightline_streaming.core.records import EMISSION, TRACK
 from sightline_streaming.core.rows import at_least
@@ -84,6 +84,9 @@ def unpack(rules: Rules, site: Record, camera: Record, old: Parts, at: Places, d
         tally[NEW_OBJECTS] = kept.new_objects
         tally[DETECTIONS] = kept.detections
     at[TALLIES] += camera.n_tallies
+    for k in range(camera.n_habits):
+        ring.habits[k] = old.habits[at[HABITS] + k]
+    at[HABITS] += camera.n_habits
     return desk
 
 
@@ -114,6 +117,7 @@ def pack(rules: Rules, camera: Record, new: Parts, desk: Desk, ring: Ring) -> Pa
         at_least(new.tallies, used[TALLIES], 256 * rules.open_windows),
         at_least(new.trails, used[TRAILS], n_slots if camera.n_rules > 0 else 0),
         at_least(new.alarms, used[ALARMS], camera.n_rules),
+        at_least(new.habits, used[HABITS], camera.n_habits),
     )
     tracks, windows, tallies = used[TRACKS], used[WINDOWS], used[TALLIES]
     camera.n_slots = 0
@@ -137,6 +141,9 @@ def pack(rules: Rules, camera: Record, new: Parts, desk: Desk, ring: Ring) -> Pa
             used[WINDOWS] += 1
             _pack_tallies(number, ring.tallies[place], new)
             empty_window(ring.windows[place], ring.tallies[place])
+    for k in range(camera.n_habits):
+        new.habits[used[HABITS]] = ring.habits[k]
+        used[HABITS] += 1
     camera.n_tracks = used[TRACKS] - tracks
     camera.n_windows = used[WINDOWS] - windows
     camera.n_tallies = used[TALLIES] - tallies

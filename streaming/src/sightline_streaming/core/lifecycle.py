@@ -4,13 +4,16 @@ import numpy as np
 import numpy.typing as npt
 
 from sightline_streaming.core.kernel import Record, Records, inner
-from sightline_streaming.core.motion import start_motion
+from sightline_streaming.core.motion import start_motion, step_between
 from sightline_streaming.core.params import TrackerParams
 from sightline_streaming.core.records import PAST, TRACK
 
 # One observation speaks for or against a track by no more than so many log odds, however sure the detector claims to be.
 MOST_EVIDENCE = 6.0
 LEAST_DOUBT = 1e-4
+
+# A box no farther than so many widths from the last one has stayed where it was.
+STAYED = 0.5
 
 # A track lives for so many frames at least: lifetimes in seconds are short for cameras of a frame a second.
 LEAST_FRAMES = 2.5
@@ -47,6 +50,25 @@ def start_track(
 
 
 @inner
+def forget_false_start(params: TrackerParams, track: Record, box: npt.NDArray[np.float32]) -> None:
+    """Forget the first of two observations if the third stays with the second, far from the first: that was something else."""
+    if track.hits == 2 and step_between(track, 0.0, 0.0, box) <= STAYED < _first_step(track):
+        for side in range(4):
+            track.past_box[0, side] = track.past_box[1, side]
+        track.past_us[0] = track.past_us[1]
+        track.past_score[0] = track.past_score[1]
+        track.n_past = 1
+        track.hits = 1
+        track.evidence = _evidence(params, track.past_score[0])
+
+
+@inner
+def _first_step(track: Record) -> float:
+    a, b = track.past_box[0], track.past_box[1]
+    return step_between(track, 0.5 * (b[0] + b[2] - a[0] - a[2]), 0.5 * (b[1] + b[3] - a[1] - a[3]), b)
+
+
+@inner
 def remember(params: TrackerParams, track: Record, t_us: int, box: npt.NDArray[np.float32], score: float) -> None:
     """Append an observation; a full memory forgets the oldest one, or before confirmation thins its path out."""
     if track.n_past == PAST:
@@ -59,7 +81,12 @@ def remember(params: TrackerParams, track: Record, t_us: int, box: npt.NDArray[n
     track.n_past = k + 1
     track.seen_us = t_us
     track.hits += 1
-    track.evidence += min(_log_odds(score) - _log_odds(params.new_score), MOST_EVIDENCE)
+    track.evidence += _evidence(params, score)
+
+
+@inner
+def _evidence(params: TrackerParams, score: float) -> float:
+    return min(_log_odds(score) - _log_odds(params.new_score), MOST_EVIDENCE)
 
 
 @inner
@@ -93,7 +120,9 @@ def confirm_if_due(params: TrackerParams, scene: Record, track: Record) -> bool:
 
 
 @inner
-def expired(params: TrackerParams, scene: Record, track: Record, t_us: int) -> bool:
+def expired(params: TrackerParams, scene: Record, track: Record, t_us: int, has_look: bool) -> bool:
     """Whether the track went without observation for longer than a track of its kind lives: at any rate a lost frame or two."""
     lifetime_s = params.lost_s if track.confirmed else params.tentative_s
+    if has_look and track.confirmed:
+        lifetime_s = max(lifetime_s, params.look_lost_s)
     return bool(t_us - track.seen_us > max(lifetime_s * 1e6, LEAST_FRAMES * scene.interval_us))

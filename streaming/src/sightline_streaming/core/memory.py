@@ -34,6 +34,8 @@ CAMERA = np.dtype(
         ("arrived_us", np.int64),  # arrival of the newest message
         ("width", np.uint32),  # px of the frames
         ("height", np.uint32),
+        ("hour", np.int64),  # number of the hour that new objects are summed up for, and what was seen of it
+        ("hour_window", np.int64),
         ("places", np.uint32),  # digest of the lines, zones and rules that passages, stays and watches are about
         ("model", np.int32),  # model version
         ("n_tracks", np.int32),
@@ -43,6 +45,9 @@ CAMERA = np.dtype(
         ("n_rules", np.int32),
         ("n_windows", np.int32),
         ("n_tallies", np.int32),
+        ("n_habits", np.int32),
+        ("hour_windows", np.int32),
+        ("usual_share", np.float32),  # of the expected frames that are received, 0 before the first window
         # Of the call in hand.
         ("index", np.int32),  # place of the camera
         ("site", np.int32),  # place of its configuration
@@ -162,8 +167,21 @@ TALLY = np.dtype(
     align=True,
 )
 
+# What is usual of one class: per hour of the day, over how many days, the count of new objects and its spread.
+HOURS = 24
+HABIT = np.dtype(
+    [
+        ("class_id", np.int64),
+        ("objects", np.int64),  # new ones of the hour in hand
+        ("days", np.uint8, (HOURS,)),
+        ("level", np.float32, (HOURS,)),
+        ("spread", np.float32, (HOURS,)),
+    ],
+    align=True,
+)
+
 # Places in Parts.used, in the order of Parts' arrays.
-TRACKS, WINDOWS, TALLIES, TRAILS, ALARMS = range(5)
+TRACKS, WINDOWS, TALLIES, TRAILS, ALARMS, HABITS = range(6)
 
 
 class Parts(NamedTuple):
@@ -179,6 +197,7 @@ class Parts(NamedTuple):
     tallies: Records
     trails: Records
     alarms: Records
+    habits: Records
 
 
 @dataclass(frozen=True)
@@ -194,9 +213,10 @@ class Memory:
 
 def empty_parts() -> Parts:
     """Parts without records."""
-    used = np.zeros(5, np.int64)
+    used = np.zeros(6, np.int64)
     tracks, paths, trails = np.zeros(16, TRACK), np.zeros(16, PATH), np.zeros(16, TRAIL)
-    return Parts(used, tracks, paths, np.zeros(16, WINDOW), np.zeros(16, TALLY), trails, np.zeros(16, ALARM))
+    windows, tallies = np.zeros(16, WINDOW), np.zeros(16, TALLY)
+    return Parts(used, tracks, paths, windows, tallies, trails, np.zeros(16, ALARM), np.zeros(16, HABIT))
 
 
 def empty_memory() -> Memory:

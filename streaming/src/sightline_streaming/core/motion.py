@@ -12,6 +12,18 @@ import numpy.typing as npt
 from sightline_streaming.core.kernel import Record, inner, kernel
 from sightline_streaming.core.params import TrackerParams
 
+# A track of no more observations than this has no speed to speak of.
+YOUNG = 2
+
+# A step farther off than so many widths from where a young track is expected says more of its speed than the prior does.
+BRISK = 0.5
+
+# The second step of an object may be longer than its first by this part: it comes nearer, or it speeds up.
+SPEEDING_UP = 0.2
+
+# At so many sizes per second, and the more the faster, speed itself changes by as much in a second: by coming nearer.
+VERY_FAST = 50.0
+
 # A predicted box is never smaller than this part of the last one: shrinking does not go on for ever.
 LEAST_SHRINK = 0.3
 
@@ -29,6 +41,20 @@ def start_motion(params: TrackerParams, track: Record, box: npt.NDArray[np.float
         track.spread[axis, 0] = (2.0 * params.measure * size) ** 2
         track.spread[axis, 1] = 0.0
         track.spread[axis, 2] = (params.first_speed * size) ** 2
+
+
+@kernel
+def restart_motion(params: TrackerParams, track: Record, dt_s: float, box: npt.NDArray[np.float32]) -> None:
+    """Put a track at ``box`` with the speed that took its centre there in ``dt_s`` > 0 (two-point differencing, Bar-Shalom)."""
+    x, y = track.position[0], track.position[1]
+    start_motion(params, track, box)
+    track.speed[0] = (track.position[0] - x) / dt_s
+    track.speed[1] = (track.position[1] - y) / dt_s
+    noise = (params.measure * _size(track)) ** 2
+    for axis in range(2):
+        track.spread[axis, 0] = noise
+        track.spread[axis, 1] = noise / dt_s
+        track.spread[axis, 2] = 2.0 * noise / (dt_s * dt_s) + (SPEEDING_UP * track.speed[axis]) ** 2
 
 
 @kernel
@@ -64,8 +90,8 @@ def observe(params: TrackerParams, track: Record, dt_s: float, box: npt.NDArray[
     """Advance the state by ``dt_s`` and take in a measured box; the less sure the detector, the less it counts."""
     size = _size(track)
     noise = (params.measure * size * (1.5 - score)) ** 2
-    push = (params.accelerate * size) ** 2 * dt_s
     for axis in range(4):
+        push = _restless(params, track, axis, size) ** 2 * dt_s
         low, high = box[axis % 2], box[axis % 2 + 2]
         measured = 0.5 * (low + high) if axis < 2 else high - low
         place = _moved(params, track, axis, dt_s)
@@ -81,8 +107,37 @@ def observe(params: TrackerParams, track: Record, dt_s: float, box: npt.NDArray[
 
 
 @inner
+def is_first_step(track: Record, dt_s: float, box: npt.NDArray[np.float32]) -> bool:
+    """Whether a young track's next box lies so far off that its speed is better taken from this step alone."""
+    if track.hits > YOUNG or dt_s <= 0.0:
+        return False
+    return bool(step_between(track, track.speed[0] * dt_s, track.speed[1] * dt_s, box) > BRISK)
+
+
+@inner
+def step_between(track: Record, x: float, y: float, box: npt.NDArray[np.float32]) -> float:
+    """Distance of a box's centre from the track's last place moved by ``x``, ``y`` pixels.
+
+    In widths of the track; up and down in its heights where those are smaller.
+    """
+    width, height = track.position[2], track.position[3]
+    across = (0.5 * (box[0] + box[2]) - track.position[0] - x) / width
+    up = (0.5 * (box[1] + box[3]) - track.position[1] - y) / min(width, height)
+    return float(np.sqrt(across * across + up * up))
+
+
+@inner
 def _size(track: Record) -> float:
     return float(max(0.5 * (track.position[2] + track.position[3]), 1.0))
+
+
+@inner
+def _restless(params: TrackerParams, track: Record, axis: int, size: float) -> float:
+    """Standard deviation of a speed's change after 1 s."""
+    usual, speed = params.accelerate * size, track.speed[axis]
+    if speed * speed <= VERY_FAST * size * usual:
+        return float(usual)
+    return float(speed * speed / (VERY_FAST * size))
 
 
 @inner
@@ -90,6 +145,6 @@ def _moved(params: TrackerParams, track: Record, axis: int, dt_s: float) -> floa
     """Variance of a coordinate ``dt_s`` after the last observation."""
     size = _size(track)
     jitter = (params.wobble * size) ** 2 * dt_s
-    push = (params.accelerate * size) ** 2 * dt_s * dt_s * dt_s / 3.0
+    push = _restless(params, track, axis, size) ** 2 * dt_s * dt_s * dt_s / 3.0
     place, both, fast = track.spread[axis, 0], track.spread[axis, 1], track.spread[axis, 2]
     return float(place + dt_s * (2.0 * both + dt_s * fast) + jitter + push)

@@ -15,15 +15,20 @@ class TrackerParams(NamedTuple):
     high_score: float = 0.8
     new_score: float = 0.9
     # Smallest overlap of a track's prediction with a sure and with an unsure detection.
-    first_overlap: float = 0.15
+    first_overlap: float = 0.3
     second_overlap: float = 0.5
     # Squared distance to the prediction, in standard deviations summed over the 4 coordinates, that rules a pair out; and
     # what a pair at that limit loses of its overlap when pairs compete.
     surprise_limit: float = 30.0
     surprise_cost: float = 0.5
+    # Farthest step between two frames, in widths and heights of the box, of an object whose speed is not yet known;
+    # 0: none.
+    first_reach: float = 3.5
+    # Smallest overlap with a detection, somewhere on its way, of a lost track that may have slowed down.
+    way_overlap: float = 0.6
     # A track is confirmed when the log odds of its scores, each above those of new_score, add up to this.
-    confirm_evidence: float = 6.0
-    confirm_hits: float = 3.0
+    confirm_evidence: float = 5.0
+    confirm_hits: float = 2.0
     # How long a track lives without an observation, unconfirmed and confirmed; unsure ones only match a track seen lately.
     tentative_s: float = 0.3
     lost_s: float = 2.0
@@ -32,6 +37,12 @@ class TrackerParams(NamedTuple):
     fill_s: float = 1.5
     # A new detection that overlaps a matched one of its class by more than this is the same object seen twice.
     duplicate_overlap: float = 0.7
+    # Where nodes send appearance vectors. What a pair gains or loses by a cosine above or below ``look_even``; the cosine from
+    # which a track may be found again without overlap; how long a track lives that can be found so.
+    look_weight: float = 1.0
+    look_even: float = 0.5
+    look_same: float = 0.7
+    look_lost_s: float = 8.0
     # Standard deviations: of a measured edge, of jitter after 1 s, of the speed's change after 1 s, of the first speed.
     measure: float = 0.1
     wobble: float = 0.15
@@ -40,7 +51,8 @@ class TrackerParams(NamedTuple):
 
 
 FIXED_CAMERA = TrackerParams()
-MOVING_CAMERA = TrackerParams(accelerate=1.5, first_speed=2.0)
+# What moves on the picture because the camera does is less predictable, and soon out of the picture.
+MOVING_CAMERA = TrackerParams(first_overlap=0.25, surprise_limit=45.0, lost_s=1.0, accelerate=1.5, first_speed=2.0)
 
 
 def for_detector(params: TrackerParams, sure_score: float) -> TrackerParams:

@@ -2,11 +2,19 @@
 
 import numpy as np
 
+from sightline_contract.batch import MAX_APPEARANCE_SIZE
+
 # Observations that a track remembers: its path before confirmation (thinned out where it is longer), its heading after.
 PAST = 6
 
 # Where an emitted box comes from.
 OBSERVED, BEFORE_CONFIRMATION, INTERPOLATED, ENDED = 0, 1, 2, 3
+
+# In place of a detection's slot: a detection of no track yet, and one that is no use to any.
+FREE, USELESS = -1, -2
+
+# A track seen within so many usual frame intervals was seen lately: it missed no more than a frame, however slow the camera.
+LATELY_FRAMES = 2.5
 
 # One track. The motion state is the one at seen_us: a track without observations is not touched, only predicted.
 TRACK = np.dtype(
@@ -29,6 +37,10 @@ TRACK = np.dtype(
     ],
     align=True,
 )
+
+# What one track looks like, beside its TRACK: a direction, all 0 while it is not known; only as many numbers as the camera's
+# vectors have count. Kept for cameras that send vectors.
+LOOK = np.dtype([("vector", np.int16, (MAX_APPEARANCE_SIZE,))], align=True)
 
 # What the tracker knows of one camera beside its tracks; all zero is a camera never seen.
 SCENE = np.dtype(

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from sightline_streaming.core.kernel import Record, Records, inner
 
-SEGMENT, CROSSING, VISIT, COUNT, HEALTH, EVENT = range(6)
+SEGMENT, CROSSING, VISIT, COUNT, HEALTH, EVENT, ANOMALY = range(7)
 
 ROW = np.dtype(
     [
@@ -42,6 +42,9 @@ ROW = np.dtype(
         ("value", np.float64),  # of an event, in its rule's unit
         ("first_evidence", np.int64),  # place in the log's evidence
         ("n_evidence", np.int64),
+        ("lag_us", np.int64),  # least time from a message's last frame to its arrival
+        ("expected", np.float64),  # usual count, and its standard deviation
+        ("deviation", np.float64),
         ("camera", np.int32),
         ("model", np.int32),
         ("class_id", np.int32),
@@ -49,6 +52,7 @@ ROW = np.dtype(
         ("observations", np.int32),
         ("objects", np.int32),
         ("new_objects", np.int32),
+        ("days", np.int32),  # behind what is usual
         ("x", np.float32),
         ("y", np.float32),
         ("kind", np.uint8),

@@ -165,6 +165,7 @@ def _note_message(camera: Record, header: Record, desk: Desk, log: Log) -> Log:
         log.rows[place].session = header.session
         log.rows[place].start_us = header.captured_us
         log.rows[place].end_us = header.captured_us
+        log.rows[place].lag_us = header.arrived_us - header.captured_us
     health = log.rows[place]
     health.arrived_us = camera.arrived_us
     health.model = header.model
@@ -241,6 +242,7 @@ def _take(
         log = expect_missing(rules, site, ring, camera, log, skipped, header.captured_us, t_us)
     health = log.rows[desk.used[HEALTH_ROW]]
     health.end_us = max(health.end_us, t_us)
+    health.lag_us = min(health.lag_us, header.arrived_us - t_us)
     health.frames_received += header.frames
     health.frames_expected += header.frames + skipped + missing
     health.detections += header.detections

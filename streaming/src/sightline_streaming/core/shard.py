@@ -16,7 +16,7 @@ from sightline_streaming.core.memory import CAMERA, NO_SESSION, WINDOWS, Memory,
 from sightline_streaming.core.records import SCENE
 from sightline_streaming.core.rows import Log, empty_log
 from sightline_streaming.core.sessions import run_shard
-from sightline_streaming.core.site import Rules, ShardConfig, shard_config
+from sightline_streaming.core.site import Rules, ShardConfig
 from sightline_streaming.core.state import restore, snapshot
 from sightline_streaming.core.windows import empty_ring
 from sightline_streaming.core.wire import Messages, decode, number_texts
@@ -67,12 +67,6 @@ def process_shard(
     )  # fmt: skip
     facts = Facts(config, memory.names, memory.models, log, dead_letters)
     return snapshot(_without_forgotten(memory, parts), window_us), facts
-
-
-def warm_up() -> None:
-    """Compile all kernels, or load them from disk: a minute at worst, better spent before a stream waits for it."""
-    nothing = np.zeros(0, np.int64)
-    process_shard(shard_config(()), None, [], None, nothing.astype(np.int32), nothing, nothing)
 
 
 def _meet(config: ShardConfig, memory: Memory, messages: Messages, good: Ints) -> tuple[Memory, Ints]:

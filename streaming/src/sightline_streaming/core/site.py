@@ -92,7 +92,7 @@ def shard_config(
     *,
     window_s: float = 60.0,
     allowed_lateness_s: float = 10.0,
-    max_future_s: float = 300.0,
+    max_future_s: float = 60.0,
     forget_after_s: float = 7 * 86400.0,
     min_score: float = 0.3,
     crossing_margin: float = 0.1,

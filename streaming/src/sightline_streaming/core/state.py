@@ -16,7 +16,7 @@ from sightline_contract.camera import MAX_LINES, MAX_ZONES
 from sightline_contract.errors import StateError
 from sightline_contract.rules import MAX_RULES
 from sightline_streaming.core.kernel import Records
-from sightline_streaming.core.memory import ALARM, CAMERA, PATH, TALLY, TRAIL, WINDOW, Memory, Parts
+from sightline_streaming.core.memory import ALARM, CAMERA, HABIT, PATH, TALLY, TRAIL, WINDOW, Memory, Parts
 from sightline_streaming.core.records import SCENE, TRACK
 
 MAGIC = b"SLST"
@@ -39,7 +39,8 @@ _AT_RULE = {name: TRAIL[name].base for name in TRAIL.names or () if TRAIL[name].
 _TRAIL_ALONE = [name for name in TRAIL.names or () if name not in _AT_RULE]
 _TRAIL = np.dtype([(name, TRAIL[name]) for name in _TRAIL_ALONE])
 _SECTIONS = (
-    CAMERA, SCENE, TRACK, _TRACK_PATH, *_AT_LINE.values(), *_AT_ZONE.values(), WINDOW, TALLY, _TRAIL, *_AT_RULE.values(), ALARM,
+    CAMERA, SCENE, TRACK, _TRACK_PATH, *_AT_LINE.values(), *_AT_ZONE.values(), WINDOW, TALLY, _TRAIL, *_AT_RULE.values(),
+    ALARM, HABIT,
 )  # fmt: skip
 _LAYOUT = zlib.crc32(repr([(kind.descr, kind.itemsize) for kind in _SECTIONS]).encode())
 _REMEDY = "restore it from a copy, or start the query on a new checkpoint"
@@ -49,7 +50,7 @@ _CONTRADICTION = f"shard state contradicts itself (its counts differ): {_REMEDY}
 def snapshot(memory: Memory, window_us: int) -> bytes:
     """``memory`` as bytes; the same memory gives the same bytes."""
     parts = memory.parts
-    tracks, windows, tallies, n_trails, alarms = (int(n) for n in parts.used)
+    tracks, windows, tallies, n_trails, alarms, habits = (int(n) for n in parts.used)
     paths, trails = parts.paths[:tracks], parts.trails[:n_trails]
     at_lines, at_zones, at_rules = _own_places(memory.cameras)
     arrays = (
@@ -64,6 +65,7 @@ def snapshot(memory: Memory, window_us: int) -> bytes:
         trails[_TRAIL_ALONE].astype(_TRAIL),
         *(trails[name][at_rules] for name in _AT_RULE),
         parts.alarms[:alarms],
+        parts.habits[:habits],
     )
     sections = [_COUNT.pack(len(array)) + array.tobytes() for array in arrays]
     body = b"".join((_BODY.pack(_LAYOUT, window_us), _texts(memory.names), _texts(memory.models), *sections))
@@ -101,11 +103,11 @@ def restore(value: bytes, window_us: int) -> Memory:
     for name in _TRAIL_ALONE:
         trails[name] = trails_alone[name]
     reader.at_places(trails, _AT_RULE, at_rules)
-    alarms = reader.array(ALARM)
+    alarms, habits = reader.array(ALARM), reader.array(HABIT)
     if len(alarms) != cameras["n_rules"].sum():
         raise StateError(_CONTRADICTION)
-    used = np.array([len(array) for array in (tracks, windows, tallies, trails, alarms)], np.int64)
-    return Memory(names, models, cameras, scenes, Parts(used, tracks, paths, windows, tallies, trails, alarms))
+    used = np.array([len(array) for array in (tracks, windows, tallies, trails, alarms, habits)], np.int64)
+    return Memory(names, models, cameras, scenes, Parts(used, tracks, paths, windows, tallies, trails, alarms, habits))
 
 
 def _own_places(cameras: Records) -> tuple[npt.NDArray[np.bool_], ...]:

@@ -10,15 +10,18 @@ Invariants
 import numpy as np
 import numpy.typing as npt
 
-from sightline_streaming.core.association import FREE, associate
+from sightline_streaming.core.association import associate
 from sightline_streaming.core.emission import emit_beginning, emit_past, emit_refound, room_for
 from sightline_streaming.core.kernel import Record, Records, inner, kernel
-from sightline_streaming.core.lifecycle import confirm_if_due, expired, free_slot, remember, start_track
-from sightline_streaming.core.motion import observe
+from sightline_streaming.core.lifecycle import confirm_if_due, expired, forget_false_start, free_slot, remember, start_track
+from sightline_streaming.core.looks import compare, forget, is_known, learn
+from sightline_streaming.core.motion import is_first_step, observe, restart_motion
 from sightline_streaming.core.params import FIXED_CAMERA, MOVING_CAMERA, TrackerParams
-from sightline_streaming.core.records import EMISSION, ENDED, OBSERVED, SCENE, TRACK
+from sightline_streaming.core.records import EMISSION, ENDED, FREE, LOOK, OBSERVED, SCENE, TRACK
 
-__all__ = ["EMISSION", "FIXED_CAMERA", "MOVING_CAMERA", "SCENE", "TRACK", "TrackerParams", "finish", "step"]
+__all__ = [
+    "EMISSION", "FIXED_CAMERA", "LOOK", "MOVING_CAMERA", "SCENE", "TRACK", "TrackerParams", "finish", "step", "step_with_looks",
+]  # fmt: skip
 
 
 @kernel
@@ -39,23 +42,52 @@ def step(
     ``scene`` holds 1 record. ``tracks`` uses slots below ``n_slots``, ``emissions`` has ``n_emissions`` before this call;
     both are returned, larger where they had to grow. A frame older than the last one is taken to be at the last one's time.
     """
+    looks, seen = np.zeros(0, LOOK), np.zeros((boxes.shape[0], 0), np.int8)
+    return step_with_looks(params, scene, tracks, n_slots, emissions, n_emissions, t_us, boxes, scores, classes, looks, seen)
+
+
+@kernel
+def step_with_looks(
+    params: TrackerParams,
+    scene: Records,
+    tracks: Records,
+    n_slots: int,
+    emissions: Records,
+    n_emissions: int,
+    t_us: int,
+    boxes: npt.NDArray[np.float32],
+    scores: npt.NDArray[np.float32],
+    classes: npt.NDArray[np.uint8],
+    looks: Records,
+    seen: npt.NDArray[np.int8],
+) -> tuple[Records, int, Records, int]:
+    """``step`` with appearance vectors: ``seen`` (N, D), a row of 0 where a detection has none, D 0 where none has.
+
+    ``looks`` has what the track of each slot looks like, and room for ``n_slots`` + N where D is not 0.
+    """
     t_us = _note_time(scene[0], t_us)
     while n_slots > 0 and not tracks[n_slots - 1].live:
         n_slots -= 1
     for slot in range(n_slots):
-        if tracks[slot].live and expired(params, scene[0], tracks[slot], t_us):
+        if tracks[slot].live and expired(params, scene[0], tracks[slot], t_us, is_known(looks, slot, seen)):
             emissions, n_emissions = _end(tracks[slot], slot, emissions, n_emissions)
-    detection_of, slot_of = associate(params, scene[0], tracks, n_slots, t_us, boxes, scores, classes)
+    cosines = compare(looks, tracks, n_slots, seen)
+    detection_of, slot_of = associate(params, scene[0], tracks, n_slots, t_us, boxes, scores, classes, cosines)
     for slot in range(n_slots):
         if detection_of[slot] >= 0:
             d = detection_of[slot]
             emissions, n_emissions = _observe(
                 params, scene[0], tracks[slot], slot, emissions, n_emissions, t_us, boxes[d], scores[d]
             )
+            if seen.shape[1] > 0:
+                learn(params, looks[slot], seen, d, boxes, scores)
     for d in range(boxes.shape[0]):
         if slot_of[d] == FREE and scores[d] >= params.new_score:
             tracks, n_slots, slot = free_slot(tracks, n_slots)
             start_track(params, tracks[slot], t_us, boxes[d], scores[d], classes[d])
+            if seen.shape[1] > 0:
+                forget(looks[slot])
+                learn(params, looks[slot], seen, d, boxes, scores)
             emissions, n_emissions = _confirm(params, scene[0], tracks[slot], slot, emissions, n_emissions)
     return tracks, n_slots, emissions, n_emissions
 
@@ -104,7 +136,12 @@ def _observe(
     box: npt.NDArray[np.float32],
     score: float,
 ) -> tuple[Records, int]:
-    observe(params, track, (t_us - track.seen_us) * 1e-6, box, score)
+    dt_s = (t_us - track.seen_us) * 1e-6
+    if is_first_step(track, dt_s, box):
+        forget_false_start(params, track, box)
+        restart_motion(params, track, dt_s, box)
+    else:
+        observe(params, track, dt_s, box, score)
     remember(params, track, t_us, box, score)
     if not track.confirmed:
         return _confirm(params, scene, track, slot, emissions, n_emissions)

@@ -4,6 +4,7 @@ Invariants
 - Window ``n`` covers ``n * window_us`` up to ``(n + 1) * window_us``. Those from ``camera.closed_before`` on are open.
 - A window's rows are written once, when it closes; nothing is counted into a closed window.
 - A window is written if a frame was received in it or should have been: what saw nothing differs from what was not seen.
+- What a written window adds to its hour is in the baseline's hands (baseline.py).
 - Open windows lie in a ring: window ``n`` at ``n`` modulo its length, which holds all that can be open at once.
 """
 
@@ -12,8 +13,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from sightline_streaming.core.baseline import HOUR_US, end_hour, habit_of, note_window
 from sightline_streaming.core.kernel import Record, Records, inner
-from sightline_streaming.core.memory import WINDOW
+from sightline_streaming.core.memory import HABIT, WINDOW
 from sightline_streaming.core.rows import COUNT, Log, add_row, with_room
 from sightline_streaming.core.site import Rules
 
@@ -29,11 +31,12 @@ class Ring(NamedTuple):
 
     windows: Records  # (W,) WINDOW
     tallies: npt.NDArray[np.int64]  # (W, 256, 3) per class
+    habits: Records  # (256,) HABIT, of which camera.n_habits are filled
 
 
 def empty_ring(rules: Rules) -> Ring:
     """A ring long enough for all windows that ``rules`` keep open."""
-    return Ring(np.zeros(rules.open_windows, WINDOW), np.zeros((rules.open_windows, 256, 3), np.int64))
+    return Ring(np.zeros(rules.open_windows, WINDOW), np.zeros((rules.open_windows, 256, 3), np.int64), np.zeros(256, HABIT))
 
 
 @inner
@@ -63,8 +66,9 @@ def close_before(rules: Rules, site: Record, ring: Ring, camera: Record, log: Lo
     for n in range(camera.closed_before, min(number, camera.closed_before + rules.open_windows)):
         place = n % rules.open_windows
         if ring.windows[place].open:
-            log = with_room(log, 256, 0)
+            log = with_room(log, 3 * 256, 0)
             _write(site, ring.windows[place], ring.tallies[place], camera, log)
+            _learn(rules, ring, place, camera, log)
             empty_window(ring.windows[place], ring.tallies[place])
     camera.closed_before = number
     return log
@@ -103,6 +107,23 @@ def _write(site: Record, window: Record, tallies: npt.NDArray[np.int64], camera:
             row.new_objects = tallies[class_id, NEW_OBJECTS]
             row.detections = tallies[class_id, DETECTIONS]
         written += 1
+
+
+@inner
+def _learn(rules: Rules, ring: Ring, place: int, camera: Record, log: Log) -> None:
+    """Add a written window to its hour; the hour's last window ends it."""
+    window, habits = ring.windows[place], ring.habits
+    expected = max(window.expected, window.received)
+    if not note_window(camera, habits, camera.n_habits, log, window.number, rules.window_us, window.received, expected):
+        return
+    for class_id in range(256):
+        new = ring.tallies[place, class_id, NEW_OBJECTS]
+        if new > 0:
+            k = habit_of(habits, camera.n_habits, class_id)
+            camera.n_habits = max(camera.n_habits, k + 1)
+            habits[k].objects += new
+    if (window.number + 1) * rules.window_us // HOUR_US > camera.hour:
+        end_hour(camera, habits, camera.n_habits, log, rules.window_us)
 
 
 @inner

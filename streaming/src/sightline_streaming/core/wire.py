@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from sightline_contract.batch import MAX_APPEARANCE_SIZE
 from sightline_contract.ids import SCHEMA_VERSION
 from sightline_streaming.core.kernel import Record, Records, kernel
 
@@ -31,6 +32,7 @@ HEADER = np.dtype(
         ("boxes_at", np.int64),
         ("scores_at", np.int64),
         ("classes_at", np.int64),
+        ("appearance_at", np.int64),
         ("camera_length", np.int32),
         ("model_length", np.int32),
         ("frames", np.int32),
@@ -39,6 +41,7 @@ HEADER = np.dtype(
         ("height", np.uint32),
         ("frame_rate_mhz", np.uint32),
         ("frames_skipped", np.uint32),
+        ("appearance_size", np.uint32),  # bytes a detection
         ("model", np.int32),  # number of its model version, set after reading
         ("end_of_session", np.uint8),
         ("readable", np.uint8),
@@ -49,12 +52,12 @@ HEADER = np.dtype(
 # Field numbers of detection.proto.
 _SCHEMA_VERSION, _CAMERA_ID, _MODEL_VERSION = 1, 3, 5
 _SESSION, _SEQ, _CAPTURED_US, _WIDTH, _HEIGHT, _FRAME_RATE, _FIRST_FRAME, _SKIPPED, _END = 7, 8, 9, 10, 11, 12, 13, 14, 15
-_OFFSETS, _COUNTS, _BOXES, _SCORES, _CLASSES = 16, 17, 18, 19, 20
-_LAST_FIELD = 20
+_OFFSETS, _COUNTS, _BOXES, _SCORES, _CLASSES, _APPEARANCE, _APPEARANCE_SIZE = 16, 17, 18, 19, 20, 21, 22
+_LAST_FIELD = 22
 
 # How each field is encoded: 0 unknown, 1 varint, 2 bytes, 3 UTF-8 text.
 _VARINT, _BYTES, _TEXT = 1, 2, 3
-_FORM = np.array([0, 1, 3, 3, 3, 3, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2], np.uint8)
+_FORM = np.array([0, 1, 3, 3, 3, 3, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 1], np.uint8)
 
 # Deeper nesting of groups than this is refused, as protobuf's own readers do.
 _MAX_GROUPS = 100
@@ -155,6 +158,8 @@ def _fill(header: Record, number: npt.NDArray[np.int64], place: npt.NDArray[np.i
     header.boxes_at = place[_BOXES]
     header.scores_at = place[_SCORES]
     header.classes_at = place[_CLASSES]
+    header.appearance_at = place[_APPEARANCE]
+    header.appearance_size = number[_APPEARANCE_SIZE] & 0xFFFFFFFF
     header.frames = length[_OFFSETS] // 2
     header.detections = length[_SCORES]
 
@@ -176,6 +181,8 @@ def _keeps_contract(buffer: Bytes, header: Record, schema_version: int, length: 
             return False
         before = offset_ms
         detections += u16_at(buffer, header.counts_at + 2 * i)
+    if header.appearance_size > MAX_APPEARANCE_SIZE or length[_APPEARANCE] != header.appearance_size * detections:
+        return False
     return bool(length[_BOXES] == 8 * detections and length[_SCORES] == detections and length[_CLASSES] == detections)
 
 

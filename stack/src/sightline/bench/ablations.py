@@ -1,0 +1,35 @@
+"""The tracker with one idea taken out each: what that costs is what the idea brings."""
+
+from typing import NamedTuple
+
+from sightline_contract.camera import Scene
+from sightline_streaming.core.params import FIXED_CAMERA, MOVING_CAMERA, TrackerParams
+
+
+class Ablation(NamedTuple):
+    """Parameters for a fixed and for a moving camera that lack ``idea``."""
+
+    idea: str
+    fixed: TrackerParams
+    moving: TrackerParams
+
+    def params(self, scene: Scene) -> TrackerParams:
+        """Those for a scene."""
+        return self.fixed if scene is Scene.FIXED else self.moving
+
+
+def _without(idea: str, **changes: float) -> Ablation:
+    return Ablation(idea, FIXED_CAMERA._replace(**changes), MOVING_CAMERA._replace(**changes))
+
+
+DEFAULT = _without("(nothing)")
+ABLATIONS = (
+    _without("unsure detections", second_overlap=2.0),
+    _without("price of surprise", surprise_cost=0.0),
+    _without("price and limit of surprise", surprise_cost=0.0, surprise_limit=1e9),
+    _without("filled gaps", fill_s=0.0),
+    _without("evidence (three hits confirm)", confirm_evidence=-1e9),
+    _without("long memory", lost_s=0.5),
+    Ablation("more noise for moving cameras", FIXED_CAMERA, FIXED_CAMERA),
+    Ablation("less noise for fixed cameras", MOVING_CAMERA, MOVING_CAMERA),
+)
