@@ -5,6 +5,7 @@ The world's tick divides the camera's frame interval, so that truth is finer tha
 
 import zlib
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +36,13 @@ MARGIN = 0.1  # heights of the box, as the product's crossing_margin
 RATES = {5: 20, 10: 20, 15: 30, 25: 25, 30: 30}  # frames a second, and ticks
 _MOST_WAITING = 12
 _SURE = round(MIN_SCORE * 255)
+
+
+class Comers(Protocol):
+    """Who comes into a scene."""
+
+    def between(self, from_s: float, to_s: float) -> list[Records]:
+        """OBJECT records of those who come in the stretch, in order of time."""
 
 
 @dataclass
@@ -102,6 +110,7 @@ class SimulatedCamera:
     seconds: int
     start_us: int
     seed: int
+    comers: Comers | None = None  # who comes; by default those of the layout
     tallies: list[Tally] = field(default_factory=list)
     rows: list[Records] = field(default_factory=list)
 
@@ -111,7 +120,7 @@ class SimulatedCamera:
         layout, traffic = self.plan.layout, self.plan.traffic
         self.config: CameraConfig = camera_config(layout, self.plan.camera_id, self.plan.frame_rate)
         self._rng = world
-        self._arrivals = Arrivals(layout, traffic, self.plan.frame_rate, arrivals)
+        self._arrivals = self.comers or Arrivals(layout, traffic, self.plan.frame_rate, arrivals)
         self._faults = Faults(self.plan.fault, self.seconds, faults)
         self._ticks_per_s = RATES[self.plan.frame_rate]
         self._lanes, self._zones = lane_records(layout, traffic), zone_records(self.config)

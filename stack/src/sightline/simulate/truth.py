@@ -12,9 +12,9 @@ Visit. The foot-point was in the zone, with absences shorter than ``VISIT_GAP_US
 in ``LEAST_FRAMES`` frames.
 
 Events follow the rules of the zone (docs/facts.md) with the world's own positions and speeds: standing is slower than
-``STILL_MPS``, speeding lasts ``FAST_US``, congestion may break for ``BREAK_US`` before and is over ``OVER_US`` after its last
-moment. An event's time is that at which it has lasted as long as its rule asks for, and the object was visible in the zone in
-``LEAST_FRAMES`` frames.
+``STILL_MPS``; speeding lasts ``FAST_US``, in an object that was visible ``SPEED_KNOWN_US`` ago (a speed is one of the last
+second's way); congestion may break for ``BREAK_US`` before and is over ``OVER_US`` after its last moment. An event's time is that
+at which it has lasted as long as its rule asks for, and the object was visible in the zone in ``LEAST_FRAMES`` frames.
 """
 
 from enum import IntEnum
@@ -28,7 +28,7 @@ LEAST_FRAMES = 3
 VISIT_GAP_US = 500_000
 MAX_CORNERS = 8
 STILL_MPS = 0.3
-FAST_US = 400_000
+FAST_US, SPEED_KNOWN_US = 400_000, 1_400_000
 BREAK_US, OVER_US = 3_000_000, 10_000_000
 
 # Kinds of a row.
@@ -189,7 +189,8 @@ def _speeds(me: Record, k: int, zone: Record, t_us: int) -> bool:
         me.fast_us[k] = 0
     elif me.fast_us[k] == 0:
         me.fast_us[k] = t_us
-    return bool(me.fast_us[k] > 0 and t_us - me.fast_us[k] >= FAST_US)
+    lasted = me.fast_us[k] > 0 and t_us - me.fast_us[k] >= FAST_US
+    return bool(lasted and t_us - me.first_us >= SPEED_KNOWN_US)
 
 
 @kernel
