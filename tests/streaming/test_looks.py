@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from seen import look_of
 
 from sightline_streaming.core.params import FIXED_CAMERA
 from sightline_streaming.core.tracker import EMISSION, LOOK, SCENE, TRACK, finish, step, step_with_looks
@@ -17,13 +18,6 @@ SIZE = 32
 # Foot-less boxes: (x, y, person, score); a frame is a list of them.
 Seen = tuple[float, float, int, float]
 Look = npt.NDArray[np.int8]
-
-
-def look_of(person: int, frame: int) -> Look:
-    """A person's own direction, seen a little differently in every frame."""
-    own = np.random.default_rng(person).standard_normal(SIZE)
-    seen = own / np.linalg.norm(own) + 0.05 * np.random.default_rng((person, frame)).standard_normal(SIZE)
-    return np.rint(seen / np.linalg.norm(seen) * 127).astype(np.int8)
 
 
 class Camera:
@@ -39,12 +33,12 @@ class Camera:
         rows = np.array([(x, y, x + 40, y + 100) for x, y, _, _ in seen], np.float32).reshape(-1, 4)
         scores = np.array([score for *_, score in seen], np.float32)
         if looks is None:
-            looks = np.array([look_of(person, frame) for _, _, person, _ in seen], np.int8).reshape(-1, SIZE)
+            looks = np.array([look_of(person, frame, SIZE) for _, _, person, _ in seen], np.int8).reshape(-1, SIZE)
         if self.size:
             self.looks = np.concatenate([self.looks, np.zeros(max(self.n_slots + len(seen) - len(self.looks), 0), LOOK)])
         self.tracks, self.n_slots, self.emissions, self.n = step_with_looks(
             FIXED_CAMERA, self.scene, self.tracks, self.n_slots, self.emissions, self.n, START_US + frame * FRAME_US,
-            rows, scores, np.zeros(len(seen), np.uint8), self.looks, np.ascontiguousarray(looks[:, : self.size]),
+            rows, scores, np.zeros(len(seen), np.uint8), self.looks, np.ascontiguousarray(looks[:, : self.size]), 0.5,
         )  # fmt: skip
 
     def restored(self) -> "Camera":
@@ -123,7 +117,7 @@ def test_a_track_learns_only_from_sure_detections_that_show_it_alone() -> None:
             camera.see(frame, [(100, 200, 1, 0.97)])
         return camera
 
-    look, other = look_of(3, 0), look_of(4, 0)
+    look, other = look_of(3, 0, SIZE), look_of(4, 0, SIZE)
     assert learned_from(walked(), [(100, 200, 1, 0.97)], np.array([look]))
     assert not learned_from(walked(), [(100, 200, 1, 0.5)], np.array([look]))
     assert not learned_from(walked(), [(100, 200, 1, 0.97), (115, 200, 2, 0.97)], np.array([look, other]))
@@ -139,7 +133,7 @@ def test_what_a_track_looks_like_stays_a_direction_and_follows_slowly() -> None:
     for vector in (halfway, camera.looks[0]["vector"].astype(float)):
         assert abs(np.linalg.norm(vector) - 16384) < 50
     assert number_near(camera, 199, 100) == 1
-    new = look_of(3, 0).astype(float)
+    new = look_of(3, 0, SIZE).astype(float)
     cosine = [
         v[:SIZE] @ new / np.linalg.norm(v) / np.linalg.norm(new) for v in (halfway, camera.looks[0]["vector"].astype(float))
     ]

@@ -13,6 +13,8 @@ from shards import Row, Shard, boxes_of, camera
 
 from sightline_contract.camera import Line, Zone
 from sightline_contract.errors import StateError
+from sightline_streaming.core.memory import ALARM, CAMERA, HABIT, TALLY, WINDOW
+from sightline_streaming.core.records import LOOK, SCENE, TRACK
 from sightline_streaming.core.state import MAGIC, VERSION
 
 PLACES = {
@@ -21,6 +23,7 @@ PLACES = {
 }
 CAMERAS = [camera(f"cam-{k}", **PLACES) for k in range(3)]
 SECONDS = 24
+LOOK_SIZES = (0, 24, 128)  # bytes of the appearance vectors that each camera sends
 
 
 def wanderer(seed: int) -> Path:
@@ -32,9 +35,12 @@ def wanderer(seed: int) -> Path:
 def stream(cameras: int = 3) -> list[bytes]:
     """Messages of some cameras with some objects each, one after another in time."""
     seen = [
-        Camera([Seen(wanderer(10 * k + n), PERSON if n % 2 else CAR) for n in range(4)], f"cam-{k}", fps=10, frames=10)
+        Camera(
+            [Seen(wanderer(10 * k + n), PERSON if n % 2 else CAR, looks=n) for n in range(4)],
+            f"cam-{k}", fps=10, frames=10, look_size=LOOK_SIZES[k],
+        )
         for k in range(cameras)
-    ]
+    ]  # fmt: skip
     return [one.batch(seq, end=seq == SECONDS - 1) for seq in range(SECONDS) for one in seen]
 
 
@@ -127,6 +133,11 @@ def test_no_two_tracks_of_a_session_share_a_number_and_none_changes_its_class() 
     assert {len(found) for found in classes.values()} == {1}
 
 
+@pytest.mark.parametrize("kind", [CAMERA, SCENE, TRACK, LOOK, WINDOW, TALLY, ALARM, HABIT])
+def test_state_records_have_no_hidden_bytes_that_copies_could_leave_behind(kind: "np.dtype[np.void]") -> None:
+    assert kind.itemsize == sum(kind[name].itemsize for name in kind.names or ())
+
+
 def test_a_silent_camera_is_forgotten_and_its_open_facts_are_told() -> None:
     shard = Shard(*CAMERAS, window_s=60, forget_after_s=3600)
     shard.take(STREAM[:30], arrived_us=START_US + 60_000_000)
@@ -146,6 +157,47 @@ def test_state_keeps_only_what_lives() -> None:
     full = len(shard.state or b"")
     shard.take(crowd.batches(range(2, 12)))
     assert len(shard.state or b"") < full / 3
+
+
+def test_looks_are_kept_for_cameras_that_send_vectors_and_take_no_room_elsewhere() -> None:
+    sizes = {}
+    for size in (0, 16, 64):
+        shard = Shard(camera())
+        shard.take(Camera([Seen(walk((0, 400, 300), (9, 400, 330)), looks=1)], look_size=size).batches(range(2)))
+        sizes[size] = len(shard.state or b"")
+    assert sizes[16] - sizes[0] == 2 * 16
+    assert sizes[64] - sizes[0] == 2 * 64
+
+
+def turn_back_behind_something(size: int) -> Camera:
+    """Two walk towards each other, are hidden for 0.4 s, and walk back whence they came."""
+
+    def path(x: float, towards: float) -> Path:
+        def at(t: float) -> tuple[float, float] | None:
+            return None if 2.0 < t < 2.4 else (x + towards * (100 * t if t < 2.2 else 200 - 100 * (t - 2.4)), 300)
+
+        return at
+
+    return Camera([Seen(path(300, 1), looks=1), Seen(path(740, -1), looks=2)], fps=25, frames=25, look_size=size)
+
+
+@pytest.mark.parametrize(("size", "swap"), [(0, True), (32, False)])
+def test_two_who_part_again_keep_their_numbers_where_the_node_sends_vectors(size: int, swap: bool) -> None:
+    shard = Shard(camera())
+    for message in turn_back_behind_something(size).batches(range(4), end=True):
+        shard.take([message])
+    ends: dict[int, list[float]] = {}
+    for row in shard.of("segment"):
+        ends.setdefault(row["track_no"], []).extend(boxes_of(row)[:, 0].tolist())
+    assert len(ends) == 2
+    assert [abs(xs[-1] - xs[0]) > 250 for xs in ends.values()] == [swap, swap]
+
+
+def test_vectors_of_another_length_are_not_compared_with_those_before() -> None:
+    shard, seen = Shard(camera()), [Seen(walk((0, 400, 300), (9, 700, 330)), looks=1)]
+    for seq, size in enumerate((16, 64, 0, 8)):
+        shard.take([Camera(seen, look_size=size).batch(seq)])
+    assert {row["track_no"] for row in shard.of("segment")} == {1}
 
 
 def test_lines_that_changed_since_are_watched_from_now_on() -> None:

@@ -37,9 +37,11 @@ def messages(draw: st.DrawFn) -> bytes:
     boxes, scores = rng.random((n, 4), np.float32), rng.random(n, np.float32)
     size = draw(st.sampled_from([None, 0, 1, 3, 128, 129]))
     looks = None if size is None else rng.integers(-127, 128, (n, size)).astype(np.int8)
-    set_frames(message, Frames(np.sort(offsets).astype(np.uint16), counts, boxes, scores, np.zeros(n, np.uint8), looks))
+    set_frames(message, Frames(np.sort(offsets).astype(np.uint16), counts, boxes, scores, np.zeros(n, np.uint8), looks, 0.5))
     if draw(st.integers(0, 9)) == 0:
         message.appearance_size = draw(st.sampled_from([0, 2, 2**32 - 1]))
+    if draw(st.integers(0, 9)) == 0:
+        message.appearance_even = draw(st.sampled_from([0, 999, 1000, 2**32 - 1]))
     if draw(st.integers(0, 9)) == 0:
         message.frame_offset_ms = np.array(offsets, "<u2").tobytes()
     return message.SerializeToString()
@@ -112,6 +114,7 @@ def test_a_message_is_read_as_the_contract_reads_it(payloads: list[bytes]) -> No
         assert column("boxes", 8 * header["detections"]) == batch.boxes
         assert column("scores", header["detections"]) == batch.scores
         assert column("classes", header["detections"]) == batch.classes
+        assert header["appearance_even"] == batch.appearance_even
         assert header["appearance_size"] == batch.appearance_size
         assert column("appearance", header["detections"] * int(header["appearance_size"])) == batch.appearance
 

@@ -18,6 +18,7 @@ SCORE_SCALE = 255
 MAX_OFFSET_MS = 65535
 MAX_DETECTIONS_PER_FRAME = 65535
 MAX_APPEARANCE_SIZE = 128
+EVEN_SCALE = 1000
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Frames:
     scores: npt.NDArray[np.float32]  # (N,) 0..1
     classes: npt.NDArray[np.uint8]  # (N,) ids of labels.py
     appearance: npt.NDArray[np.int8] | None = None  # (N, D) unit vectors * 127, 0 where unknown; D up to MAX_APPEARANCE_SIZE
+    appearance_even: float = 0.0  # cosine, below 1, at which two detections are as likely one object as two
 
 
 def set_frames(batch: DetectionBatch, frames: Frames) -> None:
@@ -44,6 +46,7 @@ def set_frames(batch: DetectionBatch, frames: Frames) -> None:
     if frames.appearance is not None:
         batch.appearance = frames.appearance.astype(np.int8).tobytes()
         batch.appearance_size = frames.appearance.shape[1]
+        batch.appearance_even = round(frames.appearance_even * EVEN_SCALE)
 
 
 def get_frames(batch: DetectionBatch) -> Frames:
@@ -56,6 +59,7 @@ def get_frames(batch: DetectionBatch) -> Frames:
         scores=(np.frombuffer(batch.scores, np.uint8) / np.float32(SCORE_SCALE)).astype(np.float32),
         classes=np.frombuffer(batch.classes, np.uint8),
         appearance=_appearance(batch),
+        appearance_even=batch.appearance_even / EVEN_SCALE,
     )
 
 
@@ -95,5 +99,7 @@ def check_columns(batch: DetectionBatch) -> None:
         raise ContractError(f"boxes, scores and classes do not hold {detections} detections")
     if batch.appearance_size > MAX_APPEARANCE_SIZE:
         raise ContractError(f"appearance_size {batch.appearance_size} is above {MAX_APPEARANCE_SIZE}")
+    if batch.appearance_even >= EVEN_SCALE:
+        raise ContractError(f"appearance_even {batch.appearance_even} is no cosine below 1")
     if len(batch.appearance) != batch.appearance_size * detections:
         raise ContractError(f"appearance does not hold {detections} detections of {batch.appearance_size} bytes")

@@ -30,6 +30,7 @@ class Appearance:
         """Load the model; raises ModelError."""
         self._config = config
         self.size = config.bytes_per_detection
+        self.even = config.same_from
         try:
             content = config.model.read_bytes()
         except OSError as error:

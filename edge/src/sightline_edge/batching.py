@@ -42,6 +42,7 @@ class Origin:
     frame_size: tuple[int, int]  # px
     frame_rate: float
     appearance_size: int = 0  # bytes a detection
+    appearance_even: float = 0.0
 
 
 @dataclass
@@ -101,7 +102,7 @@ class Batcher:
             first_frame=first_ordinal,
             frames_skipped=next_ordinal - first_ordinal - len(frames),
         )
-        set_frames(batch, _columns(frames, captured_us, origin.appearance_size))
+        set_frames(batch, _columns(frames, captured_us, origin))
         self._seq += 1
         return batch
 
@@ -109,7 +110,8 @@ class Batcher:
         return self._last.captured_us if self._last else 0
 
 
-def _columns(frames: list[FrameDetections], captured_us: int, appearance_size: int) -> Frames:
+def _columns(frames: list[FrameDetections], captured_us: int, origin: Origin) -> Frames:
+    size = origin.appearance_size
     looks = [frame.appearance for frame in frames if frame.appearance is not None]
     return Frames(
         offset_ms=np.array([round((frame.captured_us - captured_us) / 1000) for frame in frames], np.uint16),
@@ -117,5 +119,6 @@ def _columns(frames: list[FrameDetections], captured_us: int, appearance_size: i
         boxes=np.concatenate([np.zeros((0, 4), np.float32), *(frame.boxes for frame in frames)]),
         scores=np.concatenate([np.zeros(0, np.float32), *(frame.scores for frame in frames)]),
         classes=np.concatenate([np.zeros(0, np.uint8), *(frame.classes for frame in frames)]),
-        appearance=np.concatenate([np.zeros((0, appearance_size), np.int8), *looks]) if appearance_size else None,
+        appearance=np.concatenate([np.zeros((0, size), np.int8), *looks]) if size else None,
+        appearance_even=origin.appearance_even,
     )

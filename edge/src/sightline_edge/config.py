@@ -74,6 +74,8 @@ class AppearanceConfig(Settings):
     # Only what is at least so sure is looked at, and of a frame no more than so many: the surest.
     min_score: Score = 0.5
     max_crops: Annotated[int, Field(ge=1, le=256)] = 32
+    # Cosine of the model's vectors at which two pictures are as likely of one object as of two.
+    same_from: Annotated[float, Field(ge=0, lt=0.999)] = 0.5
     # What a detection's message grows by; without appearance a detection takes about 10 bytes.
     bytes_per_detection: Annotated[int, Field(ge=8, le=MAX_APPEARANCE_SIZE)] = 64
 

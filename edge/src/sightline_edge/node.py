@@ -189,6 +189,7 @@ class Node:
             frame_size=camera.frame_size,
             frame_rate=camera.frame_rate,
             appearance_size=self._appearance.size if self._appearance else 0,
+            appearance_even=self._appearance.even if self._appearance else 0.0,
         )
 
 

@@ -14,7 +14,8 @@ import numpy.typing as npt
 from sightline_streaming.core.assignment import match
 from sightline_streaming.core.first_steps import match_first_steps
 from sightline_streaming.core.kernel import Record, Records, inner
-from sightline_streaming.core.looks import UNKNOWN, Cosines
+from sightline_streaming.core.lifecycle import is_gone
+from sightline_streaming.core.looks import UNKNOWN, Likeness
 from sightline_streaming.core.motion import predict, surprise
 from sightline_streaming.core.overlap import overlap
 from sightline_streaming.core.params import TrackerParams
@@ -43,17 +44,17 @@ def associate(
     boxes: Boxes,
     scores: Scores,
     classes: Classes,
-    cosines: Cosines,
+    likeness: Likeness,
 ) -> tuple[Indices, Indices]:
     """Detection of each slot (-1: none), and slot of each detection (FREE: may start a track, USELESS: must not)."""
     n = boxes.shape[0]
     detection_of, slot_of = np.full(n_slots, FREE, np.int32), np.full(n, FREE, np.int32)
     unsure = _drop_useless(params, slot_of, boxes, scores)
     if n_slots > 0 and n > 0:
-        _match_all(params, scene, tracks, t_us, boxes, scores, classes, cosines, unsure > 0, detection_of, slot_of)
+        _match_all(params, scene, tracks, t_us, boxes, scores, classes, likeness, unsure > 0, detection_of, slot_of)
     _drop_duplicates(params, slot_of, boxes, scores, classes)
     if n_slots > 0 and _count_new(params, scores, slot_of) > 0:
-        match_on_the_way(params, tracks, t_us, boxes, scores, classes, detection_of, slot_of)
+        match_on_the_way(params, scene, tracks, t_us, boxes, scores, classes, likeness, detection_of, slot_of)
         match_first_steps(params, scene, tracks, t_us, boxes, scores, classes, detection_of, slot_of)
     return detection_of, slot_of
 
@@ -67,7 +68,7 @@ def _match_all(
     boxes: Boxes,
     scores: Scores,
     classes: Classes,
-    cosines: Cosines,
+    likeness: Likeness,
     any_unsure: bool,
     detection_of: Indices,
     slot_of: Indices,
@@ -78,7 +79,6 @@ def _match_all(
         if tracks[slot].live:
             predict(params, tracks[slot], (t_us - tracks[slot].seen_us) * 1e-6, predicted[slot], variance[slot])
     worth = np.zeros((n_slots, n))
-    gone_us = max(params.lost_s * 1e6, LATELY_FRAMES * scene.interval_us)
     unsure_us = max(params.unsure_s * 1e6, LATELY_FRAMES * scene.interval_us)
     for stage in range(2 if any_unsure else 1):
         if stage == 1:
@@ -87,16 +87,18 @@ def _match_all(
         for slot in range(n_slots):
             if not tracks[slot].live or detection_of[slot] >= 0 or (stage == 1 and t_us - tracks[slot].seen_us > unsure_us):
                 continue
-            gone = t_us - tracks[slot].seen_us > gone_us
             for d in range(n):
                 if (
                     slot_of[d] == FREE
                     and classes[d] == tracks[slot].class_id
                     and (scores[d] < params.high_score) == (stage == 1)
                 ):
-                    cosine = cosines[slot, d] if cosines.shape[0] > 0 else UNKNOWN
-                    worth[slot, d] = _worth(params, predicted[slot], variance[slot], boxes[d], cosine, stage == 1, gone)
+                    worth[slot, d] = _worth(params, predicted[slot], variance[slot], boxes[d], stage == 1)
                     possible += worth[slot, d] > 0.0
+        if likeness.shape[0] > 0 and stage == 0:
+            possible += _add_looks(
+                params, scene, tracks, t_us, predicted, variance, boxes, scores, classes, likeness, slot_of, worth
+            )
         if possible:
             match(worth, detection_of, slot_of)
 
@@ -107,22 +109,54 @@ def _worth(
     p: npt.NDArray[np.float64],
     variance: npt.NDArray[np.float64],
     box: npt.NDArray[np.float32],
-    cosine: float,
     unsure: bool,
-    gone: bool,
 ) -> float:
-    """What a pair is worth, 0 if it is not possible; ``gone``: too long lost to be known by place alone."""
     shared = overlap(p[0], p[1], p[2], p[3], box[0], box[1], box[2], box[3])
-    apart = gone or shared < (params.second_overlap if unsure else params.first_overlap)
-    if apart and (unsure or cosine < params.look_same):
+    if shared < (params.second_overlap if unsure else params.first_overlap):
         return 0.0
     odd = surprise(p, variance, box)
     if not odd <= params.surprise_limit:
         return 0.0
-    worth = shared - params.surprise_cost * odd / params.surprise_limit
-    if cosine > UNKNOWN:
-        worth += params.look_weight * (cosine - params.look_even)
-    return max(worth, LEAST_WORTH)
+    return max(shared - params.surprise_cost * odd / params.surprise_limit, LEAST_WORTH)
+
+
+@inner
+def _add_looks(
+    params: TrackerParams,
+    scene: Record,
+    tracks: Records,
+    t_us: int,
+    predicted: npt.NDArray[np.float64],
+    variance: npt.NDArray[np.float64],
+    boxes: Boxes,
+    scores: Scores,
+    classes: Classes,
+    likeness: Likeness,
+    slot_of: Indices,
+    worth: npt.NDArray[np.float64],
+) -> int:
+    """Let likeness count in what pairs of tracks and sure detections are worth; returns how many are possible by it."""
+    possible = 0
+    for slot in range(worth.shape[0]):
+        hidden = t_us - tracks[slot].seen_us > LATELY_FRAMES * scene.interval_us
+        gone = is_gone(params, scene, tracks[slot], t_us)
+        for d in range(worth.shape[1]):
+            alike = likeness[slot, d]
+            if gone and alike < params.look_same:
+                worth[slot, d] = 0.0
+            if alike == UNKNOWN or slot_of[d] != FREE or scores[d] < params.high_score or classes[d] != tracks[slot].class_id:
+                continue
+            if hidden and alike < params.look_other:
+                worth[slot, d] = 0.0
+                continue
+            if worth[slot, d] == 0.0:
+                odd = surprise(predicted[slot], variance[slot], boxes[d])
+                if alike < params.look_same or not odd <= params.surprise_limit:
+                    continue
+                worth[slot, d] = -params.surprise_cost * odd / params.surprise_limit
+            worth[slot, d] = max(worth[slot, d] + params.look_weight * alike, LEAST_WORTH)
+            possible += 1
+    return possible
 
 
 @inner

@@ -11,10 +11,10 @@ import numpy.typing as npt
 from sightline_contract.rules import MAX_RULES
 from sightline_streaming.core.events import forget_alarms
 from sightline_streaming.core.kernel import Record, Records, inner
-from sightline_streaming.core.memory import ALARM, ALARMS, HABITS, PATH, TALLIES, TRACKS, TRAIL, TRAILS, WINDOWS, Parts
+from sightline_streaming.core.memory import ALARM, ALARMS, HABITS, LOOKS, PATH, TALLIES, TRACKS, TRAIL, TRAILS, WINDOWS, Parts
 from sightline_streaming.core.paths import forget_places
-from sightline_streaming.core.records import EMISSION, TRACK
-from sightline_streaming.core.rows import at_least
+from sightline_streaming.core.records import EMISSION, LOOK, TRACK
+from sightline_streaming.core.rows import at_least, copy_record
 from sightline_streaming.core.site import Rules
 from sightline_streaming.core.windows import DETECTIONS, NEW_OBJECTS, OBJECTS, Ring, empty_window, open_window
 
@@ -33,12 +33,14 @@ class Desk(NamedTuple):
     emissions: Records
     trails: Records  # one per slot
     alarms: Records  # one per rule
+    looks: Records  # one per slot, as far as the camera's node sends appearance vectors
 
 
 def empty_desk() -> Desk:
     """A desk with room for a camera of usual size."""
     tracks, paths, trails = np.zeros(16, TRACK), np.zeros(16, PATH), np.zeros(16, TRAIL)
-    return Desk(np.zeros(3, np.int64), tracks, paths, np.zeros(1024, EMISSION), trails, np.zeros(MAX_RULES, ALARM))
+    emissions, alarms, looks = np.zeros(1024, EMISSION), np.zeros(MAX_RULES, ALARM), np.zeros(0, LOOK)
+    return Desk(np.zeros(3, np.int64), tracks, paths, emissions, trails, alarms, looks)
 
 
 @inner
@@ -48,7 +50,15 @@ def with_results(desk: Desk, tracks: Records, n_slots: int, emissions: Records, 
     desk.used[EMISSIONS] = n_emissions
     had = desk.paths.shape[0]
     more = tracks.shape[0] - had
-    return Desk(desk.used, tracks, at_least(desk.paths, had, more), emissions, at_least(desk.trails, had, more), desk.alarms)
+    paths, trails = at_least(desk.paths, had, more), at_least(desk.trails, had, more)
+    return Desk(desk.used, tracks, paths, emissions, trails, desk.alarms, desk.looks)
+
+
+@inner
+def with_looks(desk: Desk, more: int) -> Desk:
+    """The desk with a look for every slot and for so many more."""
+    looks = at_least(desk.looks, min(desk.looks.shape[0], desk.used[SLOTS]), desk.used[SLOTS] + more)
+    return Desk(desk.used, desk.tracks, desk.paths, desk.emissions, desk.trails, desk.alarms, looks)
 
 
 @inner
@@ -63,10 +73,15 @@ def unpack(rules: Rules, site: Record, camera: Record, old: Parts, at: Places, d
         desk.trails[slot].track_no = 0
     for k in range(at[TRACKS], at[TRACKS] + camera.n_tracks):
         slot = old.paths[k].slot
-        tracks[slot] = old.tracks[k]
-        desk.paths[slot] = old.paths[k]
+        copy_record(tracks, slot, old.tracks, k)
+        copy_record(desk.paths, slot, old.paths, k)
         if camera.places != site.places:
             forget_places(desk.paths[slot])
+    if camera.look_size > 0:
+        desk = with_looks(desk, 0)
+        for k in range(camera.n_tracks):
+            copy_record(desk.looks, old.paths[at[TRACKS] + k].slot, old.looks, at[LOOKS] + k)
+        at[LOOKS] += camera.n_tracks
     _unpack_rules(site, camera, old, at, desk)
     at[TRACKS] += camera.n_tracks
     camera.places = site.places
@@ -75,7 +90,7 @@ def unpack(rules: Rules, site: Record, camera: Record, old: Parts, at: Places, d
     camera.n_rules = site.n_rules
     for k in range(at[WINDOWS], at[WINDOWS] + camera.n_windows):
         place = open_window(rules, ring, camera, old.windows[k].number * rules.window_us)
-        ring.windows[place] = old.windows[k]
+        copy_record(ring.windows, place, old.windows, k)
     at[WINDOWS] += camera.n_windows
     for k in range(at[TALLIES], at[TALLIES] + camera.n_tallies):
         kept = old.tallies[k]
@@ -85,7 +100,7 @@ def unpack(rules: Rules, site: Record, camera: Record, old: Parts, at: Places, d
         tally[DETECTIONS] = kept.detections
     at[TALLIES] += camera.n_tallies
     for k in range(camera.n_habits):
-        ring.habits[k] = old.habits[at[HABITS] + k]
+        copy_record(ring.habits, k, old.habits, at[HABITS] + k)
     at[HABITS] += camera.n_habits
     return desk
 
@@ -98,9 +113,9 @@ def _unpack_rules(site: Record, camera: Record, old: Parts, at: Places, desk: De
         return
     if camera.places == site.places:
         for k in range(camera.n_tracks):
-            desk.trails[old.paths[at[TRACKS] + k].slot] = old.trails[at[TRAILS] + k]
+            copy_record(desk.trails, old.paths[at[TRACKS] + k].slot, old.trails, at[TRAILS] + k)
         for rule in range(camera.n_rules):
-            desk.alarms[rule] = old.alarms[at[ALARMS] + rule]
+            copy_record(desk.alarms, rule, old.alarms, at[ALARMS] + rule)
     at[TRAILS] += camera.n_tracks
     at[ALARMS] += camera.n_rules
 
@@ -118,31 +133,35 @@ def pack(rules: Rules, camera: Record, new: Parts, desk: Desk, ring: Ring) -> Pa
         at_least(new.trails, used[TRAILS], n_slots if camera.n_rules > 0 else 0),
         at_least(new.alarms, used[ALARMS], camera.n_rules),
         at_least(new.habits, used[HABITS], camera.n_habits),
+        at_least(new.looks, used[LOOKS], n_slots if camera.look_size > 0 else 0),
     )
     tracks, windows, tallies = used[TRACKS], used[WINDOWS], used[TALLIES]
     camera.n_slots = 0
     for slot in range(n_slots):
         if desk.tracks[slot].live:
-            new.tracks[used[TRACKS]] = desk.tracks[slot]
-            new.paths[used[TRACKS]] = desk.paths[slot]
+            copy_record(new.tracks, used[TRACKS], desk.tracks, slot)
+            copy_record(new.paths, used[TRACKS], desk.paths, slot)
             new.paths[used[TRACKS]].slot = slot
             if camera.n_rules > 0:
-                new.trails[used[TRAILS]] = desk.trails[slot]
+                copy_record(new.trails, used[TRAILS], desk.trails, slot)
                 used[TRAILS] += 1
+            if camera.look_size > 0:
+                copy_record(new.looks, used[LOOKS], desk.looks, slot)
+                used[LOOKS] += 1
             used[TRACKS] += 1
             camera.n_slots = slot + 1
     for rule in range(camera.n_rules):
-        new.alarms[used[ALARMS]] = desk.alarms[rule]
+        copy_record(new.alarms, used[ALARMS], desk.alarms, rule)
         used[ALARMS] += 1
     for number in range(camera.closed_before, camera.closed_before + rules.open_windows):
         place = number % rules.open_windows
         if ring.windows[place].open:
-            new.windows[used[WINDOWS]] = ring.windows[place]
+            copy_record(new.windows, used[WINDOWS], ring.windows, place)
             used[WINDOWS] += 1
             _pack_tallies(number, ring.tallies[place], new)
             empty_window(ring.windows[place], ring.tallies[place])
     for k in range(camera.n_habits):
-        new.habits[used[HABITS]] = ring.habits[k]
+        copy_record(new.habits, used[HABITS], ring.habits, k)
         used[HABITS] += 1
     camera.n_tracks = used[TRACKS] - tracks
     camera.n_windows = used[WINDOWS] - windows

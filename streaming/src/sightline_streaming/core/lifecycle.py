@@ -126,3 +126,9 @@ def expired(params: TrackerParams, scene: Record, track: Record, t_us: int, has_
     if has_look and track.confirmed:
         lifetime_s = max(lifetime_s, params.look_lost_s)
     return bool(t_us - track.seen_us > max(lifetime_s * 1e6, LEAST_FRAMES * scene.interval_us))
+
+
+@inner
+def is_gone(params: TrackerParams, scene: Record, track: Record, t_us: int) -> bool:
+    """Whether the track lives on for its looks only: lost for so long that its place does not tell who is there."""
+    return bool(t_us - track.seen_us > max(params.lost_s * 1e6, LEAST_FRAMES * scene.interval_us))

@@ -2,7 +2,8 @@
 
 DeepSORT's idea (Wojke et al., 2017) with StrongSORT's running mean (Du et al., 2022). A detection teaches a track how it looks
 only where it shows the object alone: sure, and hardly covered by another box. Surer ones teach more.
-Vectors are directions; only their cosine counts. All zero: not known. Nothing here costs anything where there are no vectors.
+Vectors are directions; only their cosine counts, on the scale of the model that they come from. All zero: not known.
+Nothing here costs anything where there are no vectors.
 """
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy.typing as npt
 from sightline_streaming.core.kernel import Record, Records, inner
 from sightline_streaming.core.params import TrackerParams
 
-# In place of a cosine where a track or a detection has no vector.
+# In place of a likeness where a track or a detection has no vector.
 UNKNOWN = -2.0
 
 # Length of a track's vector: fine enough that a small step towards a detection's is not lost in rounding.
@@ -24,16 +25,19 @@ LEARNING = 0.1
 MOST_COVERED = 0.3
 
 Looks = npt.NDArray[np.int8]
-Cosines = npt.NDArray[np.float32]
+Likeness = npt.NDArray[np.float32]
 
 
 @inner
-def compare(looks: Records, tracks: Records, n_slots: int, seen: Looks) -> Cosines:
-    """Cosine of each slot's vector and each detection's (S, N), UNKNOWN where one of them is; (0, 0) without vectors."""
+def compare(looks: Records, tracks: Records, n_slots: int, seen: Looks, even: float) -> Likeness:
+    """How alike each slot's track and each detection look (S, N), UNKNOWN where one of them is; (0, 0) without vectors.
+
+    1 is the same, 0 at cosine ``even``, where it is as likely one object as two; not below -1.
+    """
     n, size = seen.shape
     if size == 0:
         return np.empty((0, 0), np.float32)
-    cosines = np.full((n_slots, n), UNKNOWN, np.float32)
+    likeness = np.full((n_slots, n), UNKNOWN, np.float32)
     lengths = np.empty(n)
     for d in range(n):
         lengths[d] = _length(seen[d])
@@ -44,8 +48,9 @@ def compare(looks: Records, tracks: Records, n_slots: int, seen: Looks) -> Cosin
             continue
         for d in range(n):
             if lengths[d] > 0.0:
-                cosines[slot, d] = _dot(vector, seen[d]) / (length * lengths[d])
-    return cosines
+                cosine = _dot(vector, seen[d]) / (length * lengths[d])
+                likeness[slot, d] = max((cosine - even) / (1.0 - even), -1.0)
+    return likeness
 
 
 @inner

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from sightline_contract.camera import MAX_LINES, MAX_ZONES
 from sightline_contract.rules import MAX_RULES
 from sightline_streaming.core.kernel import Records
-from sightline_streaming.core.records import SCENE, TRACK
+from sightline_streaming.core.records import LOOK, SCENE, TRACK
 
 NO_SESSION = -1
 
@@ -45,6 +45,7 @@ CAMERA = np.dtype(
         ("n_rules", np.int32),
         ("n_windows", np.int32),
         ("n_tallies", np.int32),
+        ("look_size", np.int32),  # bytes of an appearance vector in the last message, 0: it had none
         ("n_habits", np.int32),
         ("hour_windows", np.int32),
         ("usual_share", np.float32),  # of the expected frames that are received, 0 before the first window
@@ -53,6 +54,7 @@ CAMERA = np.dtype(
         ("site", np.int32),  # place of its configuration
         ("n_messages", np.int32),
         ("dropped", np.uint8),  # forgotten by this call
+        ("spare", np.uint8, (7,)),  # no hidden padding: equal states are equal bytes
     ],
     align=True,
 )
@@ -159,6 +161,7 @@ WINDOW = np.dtype(
         ("expected", np.int64),  # frames
         ("late_rows", np.int64),  # detections
         ("open", np.uint8),
+        ("spare", np.uint8, (7,)),
     ],
     align=True,
 )
@@ -181,13 +184,14 @@ HABIT = np.dtype(
 )
 
 # Places in Parts.used, in the order of Parts' arrays.
-TRACKS, WINDOWS, TALLIES, TRAILS, ALARMS, HABITS = range(6)
+TRACKS, WINDOWS, TALLIES, TRAILS, ALARMS, HABITS, LOOKS = range(7)
 
 
 class Parts(NamedTuple):
     """What cameras have several of. The first ``used`` records are filled; tracks and paths run in parallel.
 
-    So do the trails of a camera with rules; another one's tracks have none. ``alarms`` are one per rule.
+    So do the trails of a camera with rules, and the looks of one whose node sends appearance vectors; another one's tracks
+    have none. ``alarms`` are one per rule.
     """
 
     used: npt.NDArray[np.int64]
@@ -198,6 +202,7 @@ class Parts(NamedTuple):
     trails: Records
     alarms: Records
     habits: Records
+    looks: Records
 
 
 @dataclass(frozen=True)
@@ -213,10 +218,11 @@ class Memory:
 
 def empty_parts() -> Parts:
     """Parts without records."""
-    used = np.zeros(6, np.int64)
+    used = np.zeros(7, np.int64)
     tracks, paths, trails = np.zeros(16, TRACK), np.zeros(16, PATH), np.zeros(16, TRAIL)
     windows, tallies = np.zeros(16, WINDOW), np.zeros(16, TALLY)
-    return Parts(used, tracks, paths, windows, tallies, trails, np.zeros(16, ALARM), np.zeros(16, HABIT))
+    habits, looks = np.zeros(16, HABIT), np.zeros(16, LOOK)
+    return Parts(used, tracks, paths, windows, tallies, trails, np.zeros(16, ALARM), habits, looks)
 
 
 def empty_memory() -> Memory:

@@ -127,6 +127,8 @@ def _tell_pace(site: Record, path: Record, row: Record, emission: Record, scale_
     stands_us = path.mean_us[last] - path.mean_us[since]
     path.sampled = 1
     path.known = 1
+    row.speed_px = path.speed_px
+    row.speed_m = path.speed_m
     row.paced_us += stands_us
     row.moved_px += path.speed_px * stands_us * 1e-6
     if not np.isnan(path.speed_m):

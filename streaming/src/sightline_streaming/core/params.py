@@ -37,11 +37,12 @@ class TrackerParams(NamedTuple):
     fill_s: float = 1.5
     # A new detection that overlaps a matched one of its class by more than this is the same object seen twice.
     duplicate_overlap: float = 0.7
-    # Where nodes send appearance vectors. What a pair gains or loses by a cosine above or below ``look_even``; the cosine from
-    # which a track may be found again without overlap; how long a track lives that can be found so.
+    # Where nodes send appearance vectors. What a pair gains by looking the same, or loses by being as different as can be; the
+    # likeness below which a track unseen for some frames is another one; that from which a track may be found again without
+    # overlap; how long a track lives that can be found so.
     look_weight: float = 1.0
-    look_even: float = 0.5
-    look_same: float = 0.7
+    look_other: float = -0.3
+    look_same: float = 0.4
     look_lost_s: float = 8.0
     # Standard deviations: of a measured edge, of jitter after 1 s, of the speed's change after 1 s, of the first speed.
     measure: float = 0.1

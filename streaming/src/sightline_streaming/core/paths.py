@@ -122,8 +122,6 @@ def _follow(
         path.t_us = emission.t_us
         path.x = x
         path.y = y
-        log.rows[segment].speed_px = path.speed_px if path.known else -1.0
-        log.rows[segment].speed_m = path.speed_m
 
 
 @inner
@@ -142,6 +140,8 @@ def _open_segment(camera: Record, log: Log, emission: Record, window: int, path:
     row.start_us = emission.t_us
     row.first_box = log.used[BOXES]
     row.first_segment = not path.has_segment
+    row.speed_px = path.speed_px if path.known else -1.0
+    row.speed_m = path.speed_m
     path.has_segment = 1
     return place
 

@@ -10,6 +10,8 @@ import numpy.typing as npt
 
 from sightline_streaming.core.assignment import match
 from sightline_streaming.core.kernel import Record, Records, inner
+from sightline_streaming.core.lifecycle import is_gone
+from sightline_streaming.core.looks import UNKNOWN, Likeness
 from sightline_streaming.core.motion import predict
 from sightline_streaming.core.overlap import overlap
 from sightline_streaming.core.params import TrackerParams
@@ -24,11 +26,13 @@ Indices = npt.NDArray[np.int32]
 @inner
 def match_on_the_way(
     params: TrackerParams,
+    scene: Record,
     tracks: Records,
     t_us: int,
     boxes: npt.NDArray[np.float32],
     scores: npt.NDArray[np.float32],
     classes: npt.NDArray[np.uint8],
+    likeness: Likeness,
     detection_of: Indices,
     slot_of: Indices,
 ) -> None:
@@ -37,13 +41,14 @@ def match_on_the_way(
     predicted, variance = np.empty(4), np.empty(4)
     for slot in range(detection_of.shape[0]):
         track = tracks[slot]
-        if not track.live or not track.confirmed or detection_of[slot] >= 0:
+        if not track.live or not track.confirmed or detection_of[slot] >= 0 or is_gone(params, scene, track, t_us):
             continue
         predict(params, track, (t_us - track.seen_us) * 1e-6, predicted, variance)
         for d in range(slot_of.shape[0]):
             if slot_of[d] == FREE and scores[d] >= params.new_score and classes[d] == track.class_id:
                 shared = _best_overlap(track, predicted, boxes[d])
-                if shared >= params.way_overlap:
+                differs = likeness.shape[0] > 0 and UNKNOWN < likeness[slot, d] < params.look_other
+                if shared >= params.way_overlap and not differs:
                     worth[slot, d] = shared
                     possible += 1
     if possible:

@@ -14,17 +14,19 @@ import numpy as np
 import numpy.typing as npt
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
-from sightline_streaming.core.desk import EMISSIONS, HEALTH_ROW, SLOTS, Desk, pack, unpack, with_results
+from sightline_contract.batch import EVEN_SCALE
+from sightline_streaming.core.desk import EMISSIONS, HEALTH_ROW, SLOTS, Desk, pack, unpack, with_looks, with_results
 from sightline_streaming.core.events import forget_alarms, watch
 from sightline_streaming.core.geometry import Floats
 from sightline_streaming.core.kernel import Record, Records, inner, kernel
+from sightline_streaming.core.looks import forget
 from sightline_streaming.core.memory import NO_SESSION, Parts
 from sightline_streaming.core.params import TrackerParams
 from sightline_streaming.core.paths import write_paths
 from sightline_streaming.core.records import ENDED
 from sightline_streaming.core.rows import HEALTH, Log, add_row, with_room
 from sightline_streaming.core.site import Rules
-from sightline_streaming.core.tracker import finish, step
+from sightline_streaming.core.tracker import finish, step_with_looks
 from sightline_streaming.core.windows import (
     DETECTIONS,
     NEW_OBJECTS,
@@ -217,6 +219,8 @@ def _take(
     camera.next_frame = header.first_frame + header.frames + skipped
     boxes, scores = np.empty((header.detections, 4), np.float32), np.empty(header.detections, np.float32)
     classes = np.empty(header.detections, np.uint8)
+    seen = np.empty((header.detections, header.appearance_size), np.int8)
+    desk = _note_look_size(camera, header, desk)
     first, t_us, late_rows = 0, header.captured_us, 0
     for frame in range(header.frames):
         t_us = header.captured_us + 1000 * u16_at(buffer, header.offsets_at + 2 * frame)
@@ -226,11 +230,13 @@ def _take(
             log = advance(rules, site, ring, camera, log, t_us)
         _count_frame(site, buffer, header, first, n, ring, open_window(rules, ring, camera, t_us), in_time, True)
         if in_time:
-            kept = _read_frame(site, buffer, header, first, n, boxes, scores, classes)
+            kept = _read_frame(site, buffer, header, first, n, boxes, scores, classes, seen)
             before = desk.used[EMISSIONS]
-            tracks, n_slots, emissions, n_emissions = step(
+            if camera.look_size > 0:
+                desk = with_looks(desk, kept)
+            tracks, n_slots, emissions, n_emissions = step_with_looks(
                 params, scene, desk.tracks, desk.used[SLOTS], desk.emissions, before, t_us,
-                boxes[:kept], scores[:kept], classes[:kept],
+                boxes[:kept], scores[:kept], classes[:kept], desk.looks, seen[:kept], header.appearance_even / EVEN_SCALE,
             )  # fmt: skip
             desk = with_results(desk, tracks, n_slots, emissions, n_emissions)
             _count_objects(rules, camera, ring, emissions[before:n_emissions], desk.paths)
@@ -248,6 +254,19 @@ def _take(
     health.detections += header.detections
     health.late_rows += late_rows
     return desk, log
+
+
+@inner
+def _note_look_size(camera: Record, header: Record, desk: Desk) -> Desk:
+    """Forget what tracks look like where the message's vectors are others than those of the messages before."""
+    if camera.look_size == header.appearance_size:
+        return desk
+    camera.look_size = header.appearance_size
+    if camera.look_size > 0:
+        desk = with_looks(desk, 0)
+        for slot in range(desk.used[SLOTS]):
+            forget(desk.looks[slot])
+    return desk
 
 
 @inner
@@ -288,7 +307,7 @@ def _count_frame(
 @inner
 def _read_frame(
     site: Record, buffer: Bytes, header: Record, first: int, n: int, boxes: npt.NDArray[np.float32],
-    scores: npt.NDArray[np.float32], classes: npt.NDArray[np.uint8],
+    scores: npt.NDArray[np.float32], classes: npt.NDArray[np.uint8], seen: npt.NDArray[np.int8],
 ) -> int:  # fmt: skip
     """Read a frame's detections of the classes that count, whatever their score, as the tracker takes them: how many."""
     per_x, per_y = header.width / 65535.0, header.height / 65535.0
@@ -306,6 +325,8 @@ def _read_frame(
         boxes[kept, 3] = y + half_height
         scores[kept] = buffer[header.scores_at + d] / 255.0
         classes[kept] = class_id
+        for k in range(seen.shape[1]):
+            seen[kept, k] = np.int8(buffer[header.appearance_at + d * seen.shape[1] + k])
         kept += 1
     return kept
 

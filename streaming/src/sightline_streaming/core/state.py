@@ -12,12 +12,13 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+from sightline_contract.batch import MAX_APPEARANCE_SIZE
 from sightline_contract.camera import MAX_LINES, MAX_ZONES
 from sightline_contract.errors import StateError
 from sightline_contract.rules import MAX_RULES
 from sightline_streaming.core.kernel import Records
 from sightline_streaming.core.memory import ALARM, CAMERA, HABIT, PATH, TALLY, TRAIL, WINDOW, Memory, Parts
-from sightline_streaming.core.records import SCENE, TRACK
+from sightline_streaming.core.records import LOOK, SCENE, TRACK
 
 MAGIC = b"SLST"
 VERSION = 2
@@ -38,9 +39,11 @@ _TRACK_PATH = np.dtype([(name, PATH[name]) for name in _ALONE])
 _AT_RULE = {name: TRAIL[name].base for name in TRAIL.names or () if TRAIL[name].shape == (MAX_RULES,)}
 _TRAIL_ALONE = [name for name in TRAIL.names or () if name not in _AT_RULE]
 _TRAIL = np.dtype([(name, TRAIL[name]) for name in _TRAIL_ALONE])
+# And a look's vector as long as its camera's vectors are.
+_AT_COMPONENT = {name: LOOK[name].base for name in LOOK.names or ()}
 _SECTIONS = (
     CAMERA, SCENE, TRACK, _TRACK_PATH, *_AT_LINE.values(), *_AT_ZONE.values(), WINDOW, TALLY, _TRAIL, *_AT_RULE.values(),
-    ALARM, HABIT,
+    ALARM, HABIT, *_AT_COMPONENT.values(),
 )  # fmt: skip
 _LAYOUT = zlib.crc32(repr([(kind.descr, kind.itemsize) for kind in _SECTIONS]).encode())
 _REMEDY = "restore it from a copy, or start the query on a new checkpoint"
@@ -50,9 +53,9 @@ _CONTRADICTION = f"shard state contradicts itself (its counts differ): {_REMEDY}
 def snapshot(memory: Memory, window_us: int) -> bytes:
     """``memory`` as bytes; the same memory gives the same bytes."""
     parts = memory.parts
-    tracks, windows, tallies, n_trails, alarms, habits = (int(n) for n in parts.used)
+    tracks, windows, tallies, n_trails, alarms, habits, n_looks = (int(n) for n in parts.used)
     paths, trails = parts.paths[:tracks], parts.trails[:n_trails]
-    at_lines, at_zones, at_rules = _own_places(memory.cameras)
+    at_lines, at_zones, at_rules, at_components = _own_places(memory.cameras)
     arrays = (
         memory.cameras,
         memory.scenes,
@@ -66,6 +69,7 @@ def snapshot(memory: Memory, window_us: int) -> bytes:
         *(trails[name][at_rules] for name in _AT_RULE),
         parts.alarms[:alarms],
         parts.habits[:habits],
+        *(parts.looks[name][:n_looks][at_components] for name in _AT_COMPONENT),
     )
     sections = [_COUNT.pack(len(array)) + array.tobytes() for array in arrays]
     body = b"".join((_BODY.pack(_LAYOUT, window_us), _texts(memory.names), _texts(memory.models), *sections))
@@ -92,7 +96,7 @@ def restore(value: bytes, window_us: int) -> Memory:
         raise StateError(_CONTRADICTION)
     for name in _ALONE:
         paths[name] = alone[name]
-    at_lines, at_zones, at_rules = _own_places(cameras)
+    at_lines, at_zones, at_rules, at_components = _own_places(cameras)
     reader.at_places(paths, _AT_LINE, at_lines)
     reader.at_places(paths, _AT_ZONE, at_zones)
     windows, tallies = reader.array(WINDOW), reader.array(TALLY)
@@ -106,18 +110,28 @@ def restore(value: bytes, window_us: int) -> Memory:
     alarms, habits = reader.array(ALARM), reader.array(HABIT)
     if len(alarms) != cameras["n_rules"].sum():
         raise StateError(_CONTRADICTION)
-    used = np.array([len(array) for array in (tracks, windows, tallies, trails, alarms, habits)], np.int64)
-    return Memory(names, models, cameras, scenes, Parts(used, tracks, paths, windows, tallies, trails, alarms, habits))
+    looks = np.zeros(len(at_components), LOOK)
+    reader.at_places(looks, _AT_COMPONENT, at_components)
+    used = np.array([len(array) for array in (tracks, windows, tallies, trails, alarms, habits, looks)], np.int64)
+    parts = Parts(used, tracks, paths, windows, tallies, trails, alarms, habits, looks)
+    return Memory(names, models, cameras, scenes, parts)
 
 
 def _own_places(cameras: Records) -> tuple[npt.NDArray[np.bool_], ...]:
     """Of each track, which lines and which zones its camera has: (T, MAX_LINES) and (T, MAX_ZONES).
 
-    And of each track of a camera with rules, which rules: (R, MAX_RULES).
+    And of each track of a camera with rules, which rules: (R, MAX_RULES); of each track of a camera with appearance vectors,
+    which components these have: (L, MAX_APPEARANCE_SIZE).
     """
-    lines, zones, rules = (np.repeat(cameras[name], cameras["n_tracks"]) for name in ("n_lines", "n_zones", "n_rules"))
-    rules = rules[rules > 0]
-    return np.arange(MAX_LINES) < lines[:, None], np.arange(MAX_ZONES) < zones[:, None], np.arange(MAX_RULES) < rules[:, None]
+    names = ("n_lines", "n_zones", "n_rules", "look_size")
+    lines, zones, rules, sizes = (np.repeat(cameras[name], cameras["n_tracks"])[:, None] for name in names)
+    rules, sizes = rules[rules[:, 0] > 0], sizes[sizes[:, 0] > 0]
+    return (
+        np.arange(MAX_LINES) < lines,
+        np.arange(MAX_ZONES) < zones,
+        np.arange(MAX_RULES) < rules,
+        np.arange(MAX_APPEARANCE_SIZE) < sizes,
+    )
 
 
 def _body(value: bytes) -> bytes:

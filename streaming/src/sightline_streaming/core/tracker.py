@@ -43,7 +43,9 @@ def step(
     both are returned, larger where they had to grow. A frame older than the last one is taken to be at the last one's time.
     """
     looks, seen = np.zeros(0, LOOK), np.zeros((boxes.shape[0], 0), np.int8)
-    return step_with_looks(params, scene, tracks, n_slots, emissions, n_emissions, t_us, boxes, scores, classes, looks, seen)
+    return step_with_looks(
+        params, scene, tracks, n_slots, emissions, n_emissions, t_us, boxes, scores, classes, looks, seen, 0.0
+    )
 
 
 @kernel
@@ -60,8 +62,11 @@ def step_with_looks(
     classes: npt.NDArray[np.uint8],
     looks: Records,
     seen: npt.NDArray[np.int8],
+    even: float,
 ) -> tuple[Records, int, Records, int]:
     """``step`` with appearance vectors: ``seen`` (N, D), a row of 0 where a detection has none, D 0 where none has.
+
+    ``even`` is the cosine at which two are as likely one object as two.
 
     ``looks`` has what the track of each slot looks like, and room for ``n_slots`` + N where D is not 0.
     """
@@ -71,8 +76,8 @@ def step_with_looks(
     for slot in range(n_slots):
         if tracks[slot].live and expired(params, scene[0], tracks[slot], t_us, is_known(looks, slot, seen)):
             emissions, n_emissions = _end(tracks[slot], slot, emissions, n_emissions)
-    cosines = compare(looks, tracks, n_slots, seen)
-    detection_of, slot_of = associate(params, scene[0], tracks, n_slots, t_us, boxes, scores, classes, cosines)
+    likeness = compare(looks, tracks, n_slots, seen, even)
+    detection_of, slot_of = associate(params, scene[0], tracks, n_slots, t_us, boxes, scores, classes, likeness)
     for slot in range(n_slots):
         if detection_of[slot] >= 0:
             d = detection_of[slot]

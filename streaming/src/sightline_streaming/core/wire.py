@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from sightline_contract.batch import MAX_APPEARANCE_SIZE
+from sightline_contract.batch import EVEN_SCALE, MAX_APPEARANCE_SIZE
 from sightline_contract.ids import SCHEMA_VERSION
 from sightline_streaming.core.kernel import Record, Records, kernel
 
@@ -42,6 +42,7 @@ HEADER = np.dtype(
         ("frame_rate_mhz", np.uint32),
         ("frames_skipped", np.uint32),
         ("appearance_size", np.uint32),  # bytes a detection
+        ("appearance_even", np.uint32),  # cosine * 1000
         ("model", np.int32),  # number of its model version, set after reading
         ("end_of_session", np.uint8),
         ("readable", np.uint8),
@@ -52,12 +53,13 @@ HEADER = np.dtype(
 # Field numbers of detection.proto.
 _SCHEMA_VERSION, _CAMERA_ID, _MODEL_VERSION = 1, 3, 5
 _SESSION, _SEQ, _CAPTURED_US, _WIDTH, _HEIGHT, _FRAME_RATE, _FIRST_FRAME, _SKIPPED, _END = 7, 8, 9, 10, 11, 12, 13, 14, 15
-_OFFSETS, _COUNTS, _BOXES, _SCORES, _CLASSES, _APPEARANCE, _APPEARANCE_SIZE = 16, 17, 18, 19, 20, 21, 22
-_LAST_FIELD = 22
+_OFFSETS, _COUNTS, _BOXES, _SCORES, _CLASSES, _APPEARANCE = 16, 17, 18, 19, 20, 21
+_APPEARANCE_SIZE, _APPEARANCE_EVEN = 22, 23
+_LAST_FIELD = 23
 
 # How each field is encoded: 0 unknown, 1 varint, 2 bytes, 3 UTF-8 text.
 _VARINT, _BYTES, _TEXT = 1, 2, 3
-_FORM = np.array([0, 1, 3, 3, 3, 3, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 1], np.uint8)
+_FORM = np.array([0, 1, 3, 3, 3, 3, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 1, 1], np.uint8)
 
 # Deeper nesting of groups than this is refused, as protobuf's own readers do.
 _MAX_GROUPS = 100
@@ -160,6 +162,7 @@ def _fill(header: Record, number: npt.NDArray[np.int64], place: npt.NDArray[np.i
     header.classes_at = place[_CLASSES]
     header.appearance_at = place[_APPEARANCE]
     header.appearance_size = number[_APPEARANCE_SIZE] & 0xFFFFFFFF
+    header.appearance_even = number[_APPEARANCE_EVEN] & 0xFFFFFFFF
     header.frames = length[_OFFSETS] // 2
     header.detections = length[_SCORES]
 
@@ -172,6 +175,8 @@ def _keeps_contract(buffer: Bytes, header: Record, schema_version: int, length: 
         return False
     if header.width == 0 or header.height == 0:
         return False
+    if header.appearance_size > MAX_APPEARANCE_SIZE or header.appearance_even >= EVEN_SCALE:
+        return False
     if length[_OFFSETS] % 2 != 0 or length[_COUNTS] != length[_OFFSETS]:
         return False
     detections, before = 0, 0
@@ -181,9 +186,10 @@ def _keeps_contract(buffer: Bytes, header: Record, schema_version: int, length: 
             return False
         before = offset_ms
         detections += u16_at(buffer, header.counts_at + 2 * i)
-    if header.appearance_size > MAX_APPEARANCE_SIZE or length[_APPEARANCE] != header.appearance_size * detections:
-        return False
-    return bool(length[_BOXES] == 8 * detections and length[_SCORES] == detections and length[_CLASSES] == detections)
+    looked_at = length[_APPEARANCE] == header.appearance_size * detections
+    return bool(
+        looked_at and length[_BOXES] == 8 * detections and length[_SCORES] == detections and length[_CLASSES] == detections
+    )
 
 
 @kernel
