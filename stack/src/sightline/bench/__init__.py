@@ -41,3 +41,22 @@ def tracking_command(
         from sightline.bench.tracking import Choice, bench_tracking
 
         bench_tracking(data, Choice(only or ["*"], fixed or [], moving or []), json, results, ablations, repeats)
+
+
+@bench_app.command("accuracy")
+def accuracy_command(
+    cameras: Annotated[int, typer.Option(min=1, max=5000, help="Simulated cameras.")] = 200,
+    minutes: Annotated[float, typer.Option(min=0.5, max=1440, help="Simulated minutes.")] = 60.0,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same city.")] = 1,
+    traffic: Annotated[str, typer.Option(help="light, dense or mixed.")] = "mixed",
+    scene: Annotated[str, typer.Option(help="all, road, walkway, shelf, or one layout such as road-along.")] = "all",
+    faults: Annotated[str, typer.Option(help="none, some (every fifth camera), all, or one kind.")] = "some",
+    core: Annotated[bool, typer.Option("--core", help="The streaming core alone, without Kafka and Spark.")] = False,
+    json: Annotated[Path | None, typer.Option(help="Write all numbers here, too.", show_default=False)] = None,
+    examples: Annotated[int, typer.Option(min=0, help="Show so many missed and false crossings.")] = 0,
+    work: Annotated[Path | None, typer.Option(help="Keep broker, tables and logs in this folder.", show_default=False)] = None,
+) -> None:
+    """Run the real jobs on a simulated city and compare what they counted with what really happened."""
+    from sightline.bench.accuracy import Choice, bench_accuracy
+
+    bench_accuracy(Choice(cameras, minutes, seed, traffic, scene, faults, core, examples), json, work)

@@ -44,18 +44,18 @@ def read_results(root: Path, camera_id: str, session: int | None = None) -> Resu
 
     Raises StorageError where a table is there but cannot be read.
     """
-    health = _of_camera(_read(root, tables.CAMERA_HEALTH), camera_id)
+    health = _of_camera(read_table(root, tables.CAMERA_HEALTH), camera_id)
     if session is None:
         session = pc.max(health["session"]).as_py() or 0
     begin = pa.scalar(session, pa.int64()).cast(pa.timestamp("us", "UTC"))
 
     def of_session(table: Table) -> pa.Table:
-        rows = _of_camera(_read(root, table), camera_id)
+        rows = _of_camera(read_table(root, table), camera_id)
         return rows.filter(pc.equal(rows["session"], session))
 
-    alerts = _of_camera(_read(root, tables.ALERTS), camera_id)
-    dead_letters = _read(root, tables.DEAD_LETTERS)
-    messages = _read(root, tables.DETECTIONS_RAW, ("key", "value", "partition", "offset"))
+    alerts = _of_camera(read_table(root, tables.ALERTS), camera_id)
+    dead_letters = read_table(root, tables.DEAD_LETTERS)
+    messages = read_table(root, tables.DETECTIONS_RAW, ("key", "value", "partition", "offset"))
     return Results(
         root=root,
         camera_id=camera_id,
@@ -87,7 +87,8 @@ def microseconds(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
     return np.asarray(column.cast(pa.timestamp("us", "UTC")).cast(pa.int64()).to_numpy(), dtype=np.int64)
 
 
-def _read(root: Path, table: Table, columns: tuple[str, ...] = ()) -> pa.Table:
+def read_table(root: Path, table: Table, columns: tuple[str, ...] = ()) -> pa.Table:
+    """All rows of a table below ``root``, of all cameras; raises StorageError where it cannot be read."""
     schema = arrow_schema(table)
     wanted = list(columns) or schema.names
     folder = root / table.path
