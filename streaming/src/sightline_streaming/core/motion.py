@@ -66,10 +66,13 @@ def in_perspective(track: Record, dt_s: float) -> float:
 
     At a steady speed the distance to the camera shrinks by the same length every second, and places and sizes on the picture go
     with its inverse: an object that now grows by the share g a second goes as far in t as it would at its present speed in
-    t / (1 - g t). MOST_GROWN bounds g t, which jitter of small boxes makes large.
+    t / (1 - g t). The share counts as far as it is known: less its doubt, as jitter makes small boxes grow and shrink.
     """
-    growth = 0.5 * (track.speed[2] / max(track.position[2], 1.0) + track.speed[3] / max(track.position[3], 1.0)) * dt_s
-    return dt_s / (1.0 - min(max(growth, -MOST_GROWN), MOST_GROWN))
+    width, height = max(track.position[2], 1.0), max(track.position[3], 1.0)
+    growth = 0.5 * (track.speed[2] / width + track.speed[3] / height)
+    doubt = 0.25 * (track.spread[2, 2] / (width * width) + track.spread[3, 2] / (height * height))
+    grown = growth * dt_s * growth * growth / (growth * growth + doubt)
+    return dt_s / (1.0 - min(max(grown, -MOST_GROWN), MOST_GROWN))
 
 
 @kernel
@@ -106,6 +109,9 @@ def observe(params: TrackerParams, track: Record, dt_s: float, box: npt.NDArray[
     """Advance the state by ``dt_s`` and take in a measured box; the less sure the detector, the less it counts."""
     size = _size(track)
     noise = (params.measure * size * (1.5 - score)) ** 2
+    # What comes nearer is faster on the picture by the square of what it has grown by.
+    run_s = in_perspective(track, dt_s)
+    nearer = (run_s / dt_s) ** 2 if dt_s > 0.0 else 1.0
     for axis in range(4):
         push = _restless(params, track, axis, size) ** 2 * dt_s
         low, high = box[axis % 2], box[axis % 2 + 2]
@@ -114,9 +120,9 @@ def observe(params: TrackerParams, track: Record, dt_s: float, box: npt.NDArray[
         both = track.spread[axis, 1] + dt_s * track.spread[axis, 2] + push * dt_s / 2.0
         fast = track.spread[axis, 2] + push
         gain_place, gain_speed = place / (place + noise), both / (place + noise)
-        error = measured - track.position[axis] - track.speed[axis] * dt_s
-        track.position[axis] += track.speed[axis] * dt_s + gain_place * error
-        track.speed[axis] += gain_speed * error
+        error = measured - track.position[axis] - track.speed[axis] * run_s
+        track.position[axis] += track.speed[axis] * run_s + gain_place * error
+        track.speed[axis] += track.speed[axis] * (nearer - 1.0) + gain_speed * error
         track.spread[axis, 0] = (1.0 - gain_place) * place
         track.spread[axis, 1] = (1.0 - gain_place) * both
         track.spread[axis, 2] = fast - gain_speed * both
