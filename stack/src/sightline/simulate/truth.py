@@ -5,16 +5,16 @@ Who counts. An object is visible in an analysed frame that was sent if at least 
 A camera's restart begins all objects anew: nobody could know them again.
 
 Crossing. The exact path of the foot-point (middle of the lower edge of the noise-free box), tick by tick from the first
-visible frame on, cut the line and got beyond it by ``margin`` heights of the box: once an object, line and direction. It
-counts if the object was visible clearly on either side, before and after.
+visible frame on, cut the line and got beyond it by ``margin`` of the box's extent across it: once an object, line and
+direction. It counts if the object was visible clearly on either side, before and after.
 
 Visit. The foot-point was in the zone, with absences shorter than ``VISIT_GAP_US``; it counts if the object was visible inside
 in ``LEAST_FRAMES`` frames.
 
 Events follow the rules of the zone (docs/facts.md) with the world's own positions and speeds: standing is slower than
 ``STILL_MPS``; speeding lasts ``FAST_US``, in an object that was visible ``SPEED_KNOWN_US`` ago (a speed is one of the last
-second's way); congestion may break for ``BREAK_US`` before and is over ``OVER_US`` after its last moment. An event's time is that
-at which it has lasted as long as its rule asks for, and the object was visible in the zone in ``LEAST_FRAMES`` frames.
+second's way); congestion may break for ``BREAK_US`` before and is over ``OVER_US`` after its last moment. An event's time is
+that at which it has lasted as long as its rule asks for, and the object was visible in the zone in ``LEAST_FRAMES`` frames.
 """
 
 from enum import IntEnum
@@ -89,6 +89,13 @@ ZONE = np.dtype(
 
 
 @kernel
+def extent_across(line: Floats, width: float, height: float) -> float:
+    """Length of a box across a line, px."""
+    ax, ay = line[2] - line[0], line[3] - line[1]
+    return float((abs(ay) * width + abs(ax) * height) / np.hypot(ax, ay))
+
+
+@kernel
 def side_of(line: Floats, x: float, y: float) -> float:
     """Distance, px, from the endless line: negative on the left hand of who walks on the picture from start to end."""
     ax, ay = line[2] - line[0], line[3] - line[1]
@@ -131,7 +138,7 @@ def _pass_line(me: Record, k: int, line: Floats, margin: float, t_us: int, tick_
         place = ((u - line[0]) * ax + (v - line[1]) * ay) / (ax * ax + ay * ay)
         me.towards[k] = side if 0.0 <= place < 1.0 else 0
         me.cut_us[k] = t_us - int((1.0 - share) * tick_us)
-    if abs(after) < margin * me.h:
+    if abs(after) < margin * extent_across(line, me.w, me.h):
         return
     way = 1 if side > 0 else 0
     if me.side[k] == -side and me.towards[k] == side and me.crossed_us[k, way] == 0:
@@ -248,7 +255,7 @@ def note_visible(me: Record, lines: Floats, margin: float, window_us: int, t_us:
     me.last_us = t_us
     for k in range(lines.shape[0]):
         distance = side_of(lines[k], me.u, me.v)
-        if abs(distance) >= margin * me.h:
+        if abs(distance) >= margin * extent_across(lines[k], me.w, me.h):
             way = 1 if distance >= 0.0 else 0
             me.seen_on[k, way] = 1
             if me.crossed_us[k, way] > 0:

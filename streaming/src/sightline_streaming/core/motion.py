@@ -72,7 +72,7 @@ def in_perspective(track: Record, dt_s: float) -> float:
     growth = 0.5 * (track.speed[2] / width + track.speed[3] / height)
     doubt = 0.25 * (track.spread[2, 2] / (width * width) + track.spread[3, 2] / (height * height))
     grown = growth * dt_s * growth * growth / (growth * growth + doubt)
-    return dt_s / (1.0 - min(max(grown, -MOST_GROWN), MOST_GROWN))
+    return float(dt_s / (1.0 - min(max(grown, -MOST_GROWN), MOST_GROWN)))
 
 
 @kernel
