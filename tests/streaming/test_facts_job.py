@@ -68,7 +68,7 @@ def facts_of_every_kind(camera: str) -> list[dict[str, Any]]:
         "rule": "stopped",
         "event_kind": "stopped_vehicle",
         "value": 10.5,
-        "limit": 10.0,
+        "rule_limit": 10.0,
         "unit": "s",
         "evidence": evidence,
     }
@@ -123,7 +123,7 @@ def test_facts_become_rows_of_their_tables_and_messages(site: "Site") -> None:
     (event,) = site.rows(SCENE_EVENTS)
     assert event["event_id"] == f"{site.camera}/{T0_US}/door/stopped/7/{T0_US + 250_000}"
     assert (event["kind"], event["zone"], event["rule"]) == ("stopped_vehicle", "door", "stopped")
-    assert (event["value"], event["limit"], event["unit"]) == (10.5, 10.0, "s")
+    assert (event["value"], event["rule_limit"], event["unit"]) == (10.5, 10.0, "s")
     assert event["track_ids"] == [name, track_id(site.camera, T0_US, 9)]
     assert event["detected_at"] > event["started_at"] == segment["start_time"]
     (health,) = site.rows(CAMERA_HEALTH)

@@ -64,7 +64,7 @@ def test_a_vehicle_that_stands_is_told_once_with_its_boxes_and_the_rule() -> Non
     assert (row["event_kind"], row["place"], row["rule"], row["class_id"]) == ("stopped_vehicle", "road", "stopped", CAR)
     assert at(row) == pytest.approx(5, abs=0.7)
     assert at(row, "end_us") - at(row) == pytest.approx(10, abs=0.1)
-    assert (row["limit"], row["unit"]) == (10, "s")
+    assert (row["rule_limit"], row["unit"]) == (10, "s")
     assert row["value"] == pytest.approx(10, abs=0.1)
     evidence = json.loads(row["evidence"])
     assert evidence["rule"]["after_s"] == 10
@@ -107,7 +107,7 @@ WRONG = WrongWayRule(kind="wrong_way", heading=(1, 0))
 
 def test_going_against_the_heading_is_told_once_with_the_way_gone() -> None:
     (row,) = told(WRONG, Seen(jittering(walk((0, 1100, 400), (10, 200, 400)))))
-    assert (row["event_kind"], row["unit"], row["limit"]) == ("wrong_way", "sizes", 2)
+    assert (row["event_kind"], row["unit"], row["rule_limit"]) == ("wrong_way", "sizes", 2)
     assert 2 <= row["value"] < 3
     assert at(row) < 0.5
     assert at(row, "end_us") == pytest.approx(2 * 70 / 90, abs=0.7)
@@ -171,7 +171,7 @@ def race(km_h: float, y: float = 400) -> Path:
 
 def test_a_fast_vehicle_is_told_once_with_its_speed() -> None:
     (row,) = told(SPEEDING, Seen(jittering(race(72), sd_px=1)))
-    assert (row["event_kind"], row["unit"], row["limit"]) == ("speeding", "km/h", 50)
+    assert (row["event_kind"], row["unit"], row["rule_limit"]) == ("speeding", "km/h", 50)
     assert row["value"] == pytest.approx(72, rel=0.05)
 
 
@@ -198,7 +198,7 @@ def queue(n: int, px_s: float, *, until: float = 30.0) -> list[Seen]:
 
 def test_many_slow_vehicles_are_one_congestion_with_all_of_them() -> None:
     (row,) = told(JAM, *queue(6, 12))
-    assert (row["event_kind"], row["unit"], row["limit"]) == ("congestion", "km/h", 10)
+    assert (row["event_kind"], row["unit"], row["rule_limit"]) == ("congestion", "km/h", 10)
     assert row["value"] == pytest.approx(12 * SCALE * 3.6, abs=0.4)
     assert at(row) < 1.5
     assert at(row, "end_us") - at(row) == pytest.approx(10, abs=0.1)
@@ -244,7 +244,7 @@ PARKED = Seen(walk((0, 765, 400), (30, 765, 400)))
 
 def test_a_sudden_stop_beside_another_vehicle_where_both_stay_is_a_possible_accident() -> None:
     (row,) = told(CRASH, Seen(jittering(crash())), PARKED)
-    assert (row["event_kind"], row["unit"], row["limit"]) == ("possible_accident", "km/h", 25)
+    assert (row["event_kind"], row["unit"], row["rule_limit"]) == ("possible_accident", "km/h", 25)
     assert row["value"] == pytest.approx(220 * SCALE * 3.6, rel=0.1)
     assert at(row) == pytest.approx(3.0, abs=1.0)
     assert at(row, "end_us") == pytest.approx(8.5, abs=1.0)

@@ -123,7 +123,7 @@ def _scene_event(track: str, start: dt.datetime) -> Row:
         "detected_at": start + dt.timedelta(seconds=0.5),
         "track_ids": [track],
         "value": 0.5,
-        "limit": 0.5,
+        "rule_limit": 0.5,
         "unit": "s",
         "evidence": "{}",
     }

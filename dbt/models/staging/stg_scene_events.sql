@@ -27,7 +27,7 @@ renamed as (
 
         -- how bad
         value,
-        `limit` as rule_limit,
+        rule_limit,
         unit
 
     from source

@@ -130,8 +130,8 @@ TRACKER_FACTS = Table(
         Column("event_kind", "string", "Event: what happened.", nullable=True),
         Column("rule", "string", "Event: rule of the zone.", nullable=True),
         Column("value", "double", "Event: what was measured.", nullable=True),
-        Column("limit", "double", "Event: what the rule allows.", nullable=True),
-        Column("unit", "string", "Event: unit of value and limit.", nullable=True),
+        Column("rule_limit", "double", "Event: what the rule allows.", nullable=True),
+        Column("unit", "string", "Event: unit of value and rule_limit.", nullable=True),
         Column("evidence", "string", "Event: the rule and its numbers, tracks with times and boxes, JSON.", nullable=True),
         Column(
             "objects", "int", "Count: distinct confirmed tracks in the window. Anomaly: new ones in the hour.", nullable=True
@@ -252,8 +252,8 @@ SCENE_EVENTS = Table(
         Column("detected_at", "timestamp", "Frame at which it had lasted as long as the rule asks for."),
         Column("track_ids", "array<string>", "Tracks that are part of it; the first is the one that broke the rule."),
         Column("value", "double", "What was measured."),
-        Column("limit", "double", "What the rule allows."),
-        Column("unit", "string", "Unit of value and limit.", values=("s", "sizes", "km/h", "sizes/s")),
+        Column("rule_limit", "double", "What the rule allows."),
+        Column("unit", "string", "Unit of value and rule_limit.", values=("s", "sizes", "km/h", "sizes/s")),
         Column("evidence", "string", "JSON: the rule and its numbers; of each track the last times (UTC us) and boxes (px)."),
         _MODEL,
         _DATE,

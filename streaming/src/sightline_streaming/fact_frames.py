@@ -226,7 +226,7 @@ def _events(facts: Facts) -> Columns:
         "place": pa.array([rules.zones[k] for k in places], pa.string()),
         "event_kind": pa.array([rules.kinds[k] for k in places], pa.string()),
         "rule": pa.array([rules.names[k] for k in places], pa.string()),
-        "limit": pa.array([rules.limits[k] for k in places], pa.float64()),
+        "rule_limit": pa.array([rules.limits[k] for k in places], pa.float64()),
         "unit": pa.array([rules.units[k] for k in places], pa.string()),
         "evidence": pa.array([_evidence(facts, row) for row in rows], pa.string()),
     }
