@@ -172,7 +172,7 @@ def _judge(me: Record, k: int, zone: Record, t_us: int, rows: Records, used: int
     """Whether the object, inside, breaks a rule of the zone now."""
     if me.class_id == 0:
         if zone.restricted_us > 0 and t_us - me.entered_us[k] >= zone.restricted_us:
-            used = _tell(me, k, Kind.RESTRICTED, t_us, rows, used)
+            used = _tell(me, k, Kind.RESTRICTED, True, t_us, rows, used)
         return used
     if me.speed >= STILL_MPS:
         me.still_us[k] = 0
@@ -181,17 +181,17 @@ def _judge(me: Record, k: int, zone: Record, t_us: int, rows: Records, used: int
     if me.still_us[k] > 0:
         stands_us = t_us - me.still_us[k]
         if zone.stopped_us > 0 and stands_us >= zone.stopped_us:
-            used = _tell(me, k, Kind.STOPPED, t_us, rows, used)
+            used = _tell(me, k, Kind.STOPPED, True, t_us, rows, used)
         if zone.accident_us > 0 and me.role == Role.CRASHED and stands_us >= zone.accident_us:
-            used = _tell(me, k, Kind.ACCIDENT, t_us, rows, used)
+            used = _tell(me, k, Kind.ACCIDENT, True, t_us, rows, used)
     if zone.limit_mps > 0.0 and _speeds(me, k, zone, t_us):
         known = t_us - me.first_us >= SPEED_KNOWN_US
-        used = _tell(me, k, Kind.SPEEDING, t_us, rows, used) if known else _allow(me, k, Kind.SPEEDING, t_us, rows, used)
+        used = _tell(me, k, Kind.SPEEDING, known, t_us, rows, used)
     if zone.against_sizes > 0.0:
         step = ((me.u - me.last_u) * zone.heading[0] + (me.v - me.last_v) * zone.heading[1]) / (0.5 * (me.w + me.h))
         me.against[k] = max(me.against[k] - step, 0.0)
         if me.against[k] >= zone.against_sizes:
-            used = _tell(me, k, Kind.WRONG_WAY, t_us, rows, used)
+            used = _tell(me, k, Kind.WRONG_WAY, True, t_us, rows, used)
     return used
 
 
@@ -205,26 +205,15 @@ def _speeds(me: Record, k: int, zone: Record, t_us: int) -> bool:
 
 
 @kernel
-def _tell(me: Record, k: int, kind: int, t_us: int, rows: Records, used: int) -> int:
-    bit = 1 << kind
-    if me.told[k] & bit or me.inside_frames[k] < LEAST_FRAMES:
+def _tell(me: Record, k: int, kind: int, due: bool, t_us: int, rows: Records, used: int) -> int:
+    """Note an event once; not ``due``: in too short a view to be sure, right to be told and no fault if it is not."""
+    bit = 1 << kind if due else ALLOWED
+    if me.told[k] & bit or (due and me.inside_frames[k] < LEAST_FRAMES):
         return used
     me.told[k] |= bit
     row = rows[used]
     _name(row, me, EVENT)
-    row.place, row.what, row.start_us, row.end_us, row.sound = k, kind, t_us, t_us, 1
-    return used + 1
-
-
-@kernel
-def _allow(me: Record, k: int, kind: int, t_us: int, rows: Records, used: int) -> int:
-    """Note an event that happened, but in too short a view for anybody to be sure: right to be told, no fault if it is not."""
-    if me.told[k] & ALLOWED:
-        return used
-    me.told[k] |= ALLOWED
-    row = rows[used]
-    _name(row, me, EVENT)
-    row.place, row.what, row.start_us, row.end_us, row.sound = k, kind, t_us, t_us, 0
+    row.place, row.what, row.start_us, row.end_us, row.sound = k, kind, t_us, t_us, due
     return used + 1
 
 
