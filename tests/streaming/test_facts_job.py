@@ -18,6 +18,7 @@ from sightline_lakehouse.arrow import arrow_schema
 from sightline_lakehouse.ddl import create_local_tables
 from sightline_lakehouse.tables import (
     CAMERA_HEALTH,
+    COUNT_ANOMALIES,
     DEAD_LETTERS,
     LINE_CROSSINGS,
     OBJECT_COUNTS,
@@ -89,7 +90,8 @@ def facts_of_every_kind(camera: str) -> list[dict[str, Any]]:
         fact("event", camera, **track, **broken, place="door"),
         fact("crossing", camera, **track, place="middle", direction="west", x=320.0, y=200.0),
         fact("visit", camera, **track, place="door"),
-        fact("health", camera, **frames, **batches),
+        fact("health", camera, **frames, **batches, lag_us=-1_500_000),
+        fact("anomaly", camera, class_id=0, objects=5, expected=41.0, deviation=6.0, days=9),
         fact("count", camera, **counted, class_id=-1),
         fact("count", camera, **counted, class_id=80),
         fact("count", camera, **counted | {"frames_expected": 0, "frames_received": 0}, class_id=200),
@@ -111,6 +113,7 @@ def test_facts_become_rows_of_their_tables_and_messages(site: "Site") -> None:
     (segment,) = site.rows(TRACK_SEGMENTS)
     assert (segment["track_id"], segment["class_name"], segment["boxes"]) == (name, "person", [1.0, 2.0, 3.0, 4.0] * 2)
     assert (segment["times_ms"], segment["sources"]) == ([0, 1500], [0, 2])
+    assert segment["score"] == pytest.approx(0.9)
     assert segment["start_time"] == T0.replace(microsecond=250_000)
     assert segment["window_start"] == T0
     (crossing,) = site.rows(LINE_CROSSINGS)
@@ -125,6 +128,10 @@ def test_facts_become_rows_of_their_tables_and_messages(site: "Site") -> None:
     assert event["detected_at"] > event["started_at"] == segment["start_time"]
     (health,) = site.rows(CAMERA_HEALTH)
     assert (health["frames_received"], health["frames_expected"]) == (9, 10)
+    assert health["lag_ms"] == -1500
+    (unusual,) = site.rows(COUNT_ANOMALIES)
+    assert (unusual["class_name"], unusual["seen"], unusual["expected"], unusual["score"]) == ("person", 5, 41.0, -6.0)
+    assert unusual["hour_start"] == segment["start_time"]
     counts = {row["class_name"]: row for row in site.rows(OBJECT_COUNTS)}
     assert set(counts) == {"all", "trolley", "class-200"}
     assert counts["all"]["window_s"] == 1

@@ -5,7 +5,7 @@
 - counts: camera_id, window_us, class_name, objects, and of the product new_objects, detections, frames
 - health: camera_id, frames_received, frames_expected, detections, batches_duplicate
 - dead: camera_id
-- events: camera_id, zone, kind, start_us (when it could be told)
+- events: camera_id, zone, kind, start_us (when it could be told), in the truth sound (it must be told)
 """
 
 from dataclasses import dataclass
@@ -62,7 +62,7 @@ def true_facts(truth: Truth) -> tuple[Known, int]:
     events["zone"], events["kind"] = _zones(truth, events), np.array(EVENT_NAMES)[events["what"]]
     known = Known(
         crossings[["camera_id", FORWARD, "t_us", "number", "role", "class_name"]], visits, counts, _true_health(truth),
-        _true_dead(truth), events[["camera_id", "zone", "kind", "start_us", "number", "role"]],
+        _true_dead(truth), events[["camera_id", "zone", "kind", "start_us", "number", "role", "sound"]],
     )  # fmt: skip
     return known, len(cut) - len(crossings)
 

@@ -38,14 +38,15 @@ class Event:
     """One kind of event."""
 
     kind: str
-    true: int
+    true: int  # must be told
     told: int
-    right: int
+    right: int  # of those that must be told, the told ones
+    allowed: int  # of the told ones, those that happened, be it in too short a view to ask for them
 
     @property
     def precision(self) -> float:
-        """Share of the told ones that are right."""
-        return self.right / self.told if self.told else float("nan")
+        """Share of the told ones that happened."""
+        return self.allowed / self.told if self.told else float("nan")
 
     @property
     def recall(self) -> float:
@@ -227,13 +228,19 @@ def _events(true: pd.DataFrame, told: pd.DataFrame) -> list[Event]:
     kinds = sorted(set(true["kind"]) | set(told["kind"]))
     found = []
     for kind in kinds:
-        t, c = _once(true[true["kind"] == kind]), told[told["kind"] == kind]
-        right = 0
-        for camera, rows in t.groupby("camera_id"):
-            other = c[c["camera_id"] == camera]
-            right += len(match(rows["start_us"].to_numpy(), other["start_us"].to_numpy(np.int64), _SAME_EVENT_US))
-        found.append(Event(kind, len(t), len(c), right))
+        happened, c = _once(true[true["kind"] == kind]), told[told["kind"] == kind]
+        t = happened[happened["sound"] > 0]
+        found.append(Event(kind, len(t), len(c), right=_met(t, c), allowed=_met(happened, c)))
     return found
+
+
+def _met(true: pd.DataFrame, told: pd.DataFrame) -> int:
+    """How many of either are the same events."""
+    met = 0
+    for camera, rows in true.groupby("camera_id"):
+        other = told[told["camera_id"] == camera]
+        met += len(match(rows["start_us"].to_numpy(), other["start_us"].to_numpy(np.int64), _SAME_EVENT_US))
+    return met
 
 
 def _once(events: pd.DataFrame) -> pd.DataFrame:

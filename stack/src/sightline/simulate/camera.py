@@ -32,7 +32,7 @@ from sightline.simulate.world import ANALYSED, MOST_ROWS_A_TICK, NO_FRAME, UNSEE
 from sightline_contract.camera import CameraConfig
 
 WINDOW_US = 60_000_000
-MARGIN = 0.1  # heights of the box, as the product's crossing_margin
+MARGIN = 0.1  # of the box's extent across the line, as the product's crossing_margin
 RATES = {5: 20, 10: 20, 15: 30, 25: 25, 30: 30}  # frames a second, and ticks
 _MOST_WAITING = 12
 _SURE = round(MIN_SCORE * 255)

@@ -5,16 +5,17 @@ Who counts. An object is visible in an analysed frame that was sent if at least 
 A camera's restart begins all objects anew: nobody could know them again.
 
 Crossing. The exact path of the foot-point (middle of the lower edge of the noise-free box), tick by tick from the first
-visible frame on, cut the line and got beyond it by ``margin`` heights of the box: once an object, line and direction. It
-counts if the object was visible clearly on either side, before and after.
+visible frame on, cut the line and got beyond it by ``margin`` of the box's extent across it: once an object, line and
+direction. It counts if the object was visible clearly on either side, before and after.
 
 Visit. The foot-point was in the zone, with absences shorter than ``VISIT_GAP_US``; it counts if the object was visible inside
 in ``LEAST_FRAMES`` frames.
 
 Events follow the rules of the zone (docs/facts.md) with the world's own positions and speeds: standing is slower than
-``STILL_MPS``; speeding lasts ``FAST_US``, in an object that was visible ``SPEED_KNOWN_US`` ago (a speed is one of the last
-second's way); congestion may break for ``BREAK_US`` before and is over ``OVER_US`` after its last moment. An event's time is that
-at which it has lasted as long as its rule asks for, and the object was visible in the zone in ``LEAST_FRAMES`` frames.
+``STILL_MPS``; speeding lasts ``FAST_US``, and must be told of an object that was visible ``SPEED_KNOWN_US`` ago (a speed is one
+of the last second's way), of others it may; congestion may break for ``BREAK_US`` before and is over ``OVER_US`` after its
+last moment. An event's time is that at which it has lasted as long as its rule asks for, and the object was visible in the
+zone in ``LEAST_FRAMES`` frames.
 """
 
 from enum import IntEnum
@@ -29,6 +30,9 @@ VISIT_GAP_US = 500_000
 MAX_CORNERS = 8
 STILL_MPS = 0.3
 FAST_US, SPEED_KNOWN_US = 400_000, 1_400_000
+
+# Bit of an object's told events behind those of the kinds.
+ALLOWED = 128
 BREAK_US, OVER_US = 3_000_000, 10_000_000
 
 # Kinds of a row.
@@ -60,7 +64,7 @@ ROW = np.dtype(
         ("what", np.uint8),  # 1 forward, or kind of event
         ("class_id", np.uint8),
         ("role", np.uint8),
-        ("sound", np.uint8),  # crossing: visible on both sides
+        ("sound", np.uint8),  # crossing: visible on both sides; event: long enough in view to be told
         ("spare", np.uint8, (2,)),  # no hidden padding: equal rows are equal bytes
     ],
     align=True,
@@ -87,6 +91,13 @@ ZONE = np.dtype(
     ],
     align=True,
 )
+
+
+@kernel
+def extent_across(line: Floats, width: float, height: float) -> float:
+    """Length of a box across a line, px."""
+    ax, ay = line[2] - line[0], line[3] - line[1]
+    return float((abs(ay) * width + abs(ax) * height) / np.hypot(ax, ay))
 
 
 @kernel
@@ -132,7 +143,7 @@ def _pass_line(me: Record, k: int, line: Floats, margin: float, t_us: int, tick_
         place = ((u - line[0]) * ax + (v - line[1]) * ay) / (ax * ax + ay * ay)
         me.towards[k] = side if 0.0 <= place < 1.0 else 0
         me.cut_us[k] = t_us - int((1.0 - share) * tick_us)
-    if abs(after) < margin * me.h:
+    if abs(after) < margin * extent_across(line, me.w, me.h):
         return
     way = 1 if side > 0 else 0
     if me.side[k] == -side and me.towards[k] == side and me.crossed_us[k, way] == 0:
@@ -175,7 +186,8 @@ def _judge(me: Record, k: int, zone: Record, t_us: int, rows: Records, used: int
         if zone.accident_us > 0 and me.role == Role.CRASHED and stands_us >= zone.accident_us:
             used = _tell(me, k, Kind.ACCIDENT, t_us, rows, used)
     if zone.limit_mps > 0.0 and _speeds(me, k, zone, t_us):
-        used = _tell(me, k, Kind.SPEEDING, t_us, rows, used)
+        known = t_us - me.first_us >= SPEED_KNOWN_US
+        used = _tell(me, k, Kind.SPEEDING, t_us, rows, used) if known else _allow(me, k, Kind.SPEEDING, t_us, rows, used)
     if zone.against_sizes > 0.0:
         step = ((me.u - me.last_u) * zone.heading[0] + (me.v - me.last_v) * zone.heading[1]) / (0.5 * (me.w + me.h))
         me.against[k] = max(me.against[k] - step, 0.0)
@@ -190,8 +202,7 @@ def _speeds(me: Record, k: int, zone: Record, t_us: int) -> bool:
         me.fast_us[k] = 0
     elif me.fast_us[k] == 0:
         me.fast_us[k] = t_us
-    lasted = me.fast_us[k] > 0 and t_us - me.fast_us[k] >= FAST_US
-    return bool(lasted and t_us - me.first_us >= SPEED_KNOWN_US)
+    return bool(me.fast_us[k] > 0 and t_us - me.fast_us[k] >= FAST_US)
 
 
 @kernel
@@ -202,7 +213,19 @@ def _tell(me: Record, k: int, kind: int, t_us: int, rows: Records, used: int) ->
     me.told[k] |= bit
     row = rows[used]
     _name(row, me, EVENT)
-    row.place, row.what, row.start_us, row.end_us = k, kind, t_us, t_us
+    row.place, row.what, row.start_us, row.end_us, row.sound = k, kind, t_us, t_us, 1
+    return used + 1
+
+
+@kernel
+def _allow(me: Record, k: int, kind: int, t_us: int, rows: Records, used: int) -> int:
+    """Note an event that happened, but in too short a view for anybody to be sure: right to be told, no fault if it is not."""
+    if me.told[k] & ALLOWED:
+        return used
+    me.told[k] |= ALLOWED
+    row = rows[used]
+    _name(row, me, EVENT)
+    row.place, row.what, row.start_us, row.end_us, row.sound = k, kind, t_us, t_us, 0
     return used + 1
 
 
@@ -236,6 +259,7 @@ def watch_congestion(objects: Records, zone: Record, place: int, t_us: int, rows
     row = rows[used]
     row.kind, row.number, row.place, row.what = EVENT, 0, place, Kind.CONGESTION
     row.start_us = row.end_us = t_us
+    row.sound = 1
     return used + 1
 
 
@@ -249,7 +273,7 @@ def note_visible(me: Record, lines: Floats, margin: float, window_us: int, t_us:
     me.last_us = t_us
     for k in range(lines.shape[0]):
         distance = side_of(lines[k], me.u, me.v)
-        if abs(distance) >= margin * me.h:
+        if abs(distance) >= margin * extent_across(lines[k], me.w, me.h):
             way = 1 if distance >= 0.0 else 0
             me.seen_on[k, way] = 1
             if me.crossed_us[k, way] > 0:

@@ -71,6 +71,7 @@ def _table(truth: Truth, rows: Records, kind: int, counting: set[tuple[int, int]
         counts &= rows["frames"] >= LEAST_FRAMES
     if kind == EVENT:
         columns["kind"] = [EVENT_NAMES[k] for k in rows["what"]]
+        counts &= rows["sound"] == 1
     return pa.table(columns | {"counts": counts})
 
 

@@ -19,6 +19,13 @@ def side_of(line: Floats, x: float, y: float) -> float:
 
 
 @kernel
+def extent_across(line: Floats, width: float, height: float) -> float:
+    """How long a box of this width and height is across ``line``, px: its extent along the line's normal."""
+    along_x, along_y = line[2] - line[0], line[3] - line[1]
+    return float((abs(along_y) * width + abs(along_x) * height) / np.hypot(along_x, along_y))
+
+
+@kernel
 def cut_at(line: Floats, x0: float, y0: float, x1: float, y1: float, before: float, after: float) -> float:
     """Where a step from (x0, y0) to (x1, y1), 0 to 1 of its length, cuts ``line``, or -1 where it passes beyond its ends.
 

@@ -92,6 +92,7 @@ PATH = np.dtype(
         # the side it led to (0: none, or beyond the line's ends), when and where.
         ("side", np.int8, (MAX_LINES,)),
         ("towards", np.int8, (MAX_LINES,)),
+        ("leans", np.int8, (MAX_LINES,)),  # side of the last box, where that was a little beyond the line
         ("cut_us", np.int64, (MAX_LINES,)),
         ("cut_x", np.float32, (MAX_LINES,)),
         ("cut_y", np.float32, (MAX_LINES,)),

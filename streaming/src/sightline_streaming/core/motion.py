@@ -24,6 +24,9 @@ SPEEDING_UP = 0.2
 # At so many sizes per second, and the more the faster, speed itself changes by as much in a second: by coming nearer.
 VERY_FAST = 50.0
 
+# A prediction takes an object's size to grow or shrink by no more than this part, of the larger size, because it comes or goes.
+MOST_GROWN = 0.4
+
 # A predicted box is never smaller than this part of the last one: shrinking does not go on for ever.
 LEAST_SHRINK = 0.3
 
@@ -57,15 +60,31 @@ def restart_motion(params: TrackerParams, track: Record, dt_s: float, box: npt.N
         track.spread[axis, 2] = 2.0 * noise / (dt_s * dt_s) + (SPEEDING_UP * track.speed[axis]) ** 2
 
 
+@inner
+def in_perspective(track: Record, dt_s: float) -> float:
+    """Time, s, for which the present speed on the picture takes an object as far as its steady speed in the world does.
+
+    At a steady speed the distance to the camera shrinks by the same length every second, and places and sizes on the picture go
+    with its inverse: an object that now grows by the share g a second goes as far in t as it would at its present speed in
+    t / (1 - g t). The share counts as far as it is known: less its doubt, as jitter makes small boxes grow and shrink.
+    """
+    width, height = max(track.position[2], 1.0), max(track.position[3], 1.0)
+    growth = 0.5 * (track.speed[2] / width + track.speed[3] / height)
+    doubt = 0.25 * (track.spread[2, 2] / (width * width) + track.spread[3, 2] / (height * height))
+    grown = growth * dt_s * growth * growth / (growth * growth + doubt)
+    return float(dt_s / (1.0 - min(max(grown, -MOST_GROWN), MOST_GROWN)))
+
+
 @kernel
 def predict(
     params: TrackerParams, track: Record, dt_s: float, box: npt.NDArray[np.float64], variance: npt.NDArray[np.float64]
 ) -> None:
     """Write the box x1 y1 x2 y2 to measure ``dt_s`` after the last observation, and the variances of cx, cy, w, h."""
-    x = track.position[0] + track.speed[0] * dt_s
-    y = track.position[1] + track.speed[1] * dt_s
-    half_width = 0.5 * max(track.position[2] + track.speed[2] * dt_s, LEAST_SHRINK * track.position[2])
-    half_height = 0.5 * max(track.position[3] + track.speed[3] * dt_s, LEAST_SHRINK * track.position[3])
+    run_s = in_perspective(track, dt_s)
+    x = track.position[0] + track.speed[0] * run_s
+    y = track.position[1] + track.speed[1] * run_s
+    half_width = 0.5 * max(track.position[2] + track.speed[2] * run_s, LEAST_SHRINK * track.position[2])
+    half_height = 0.5 * max(track.position[3] + track.speed[3] * run_s, LEAST_SHRINK * track.position[3])
     box[0] = x - half_width
     box[1] = y - half_height
     box[2] = x + half_width
@@ -90,6 +109,9 @@ def observe(params: TrackerParams, track: Record, dt_s: float, box: npt.NDArray[
     """Advance the state by ``dt_s`` and take in a measured box; the less sure the detector, the less it counts."""
     size = _size(track)
     noise = (params.measure * size * (1.5 - score)) ** 2
+    # What comes nearer is faster on the picture by the square of what it has grown by.
+    run_s = in_perspective(track, dt_s)
+    nearer = (run_s / dt_s) ** 2 if dt_s > 0.0 else 1.0
     for axis in range(4):
         push = _restless(params, track, axis, size) ** 2 * dt_s
         low, high = box[axis % 2], box[axis % 2 + 2]
@@ -98,9 +120,9 @@ def observe(params: TrackerParams, track: Record, dt_s: float, box: npt.NDArray[
         both = track.spread[axis, 1] + dt_s * track.spread[axis, 2] + push * dt_s / 2.0
         fast = track.spread[axis, 2] + push
         gain_place, gain_speed = place / (place + noise), both / (place + noise)
-        error = measured - track.position[axis] - track.speed[axis] * dt_s
-        track.position[axis] += track.speed[axis] * dt_s + gain_place * error
-        track.speed[axis] += gain_speed * error
+        error = measured - track.position[axis] - track.speed[axis] * run_s
+        track.position[axis] += track.speed[axis] * run_s + gain_place * error
+        track.speed[axis] += track.speed[axis] * (nearer - 1.0) + gain_speed * error
         track.spread[axis, 0] = (1.0 - gain_place) * place
         track.spread[axis, 1] = (1.0 - gain_place) * both
         track.spread[axis, 2] = fast - gain_speed * both

@@ -2,10 +2,10 @@
 
 A track's path joins its foot-points (middle of the lower edge of its boxes) in order of time.
 
-Crossing. A track has crossed a line when its path cut it and then got clearly beyond it: by ``crossing_margin`` heights of
-its box, so that standing and jittering on the line is no crossing. The crossing's time and place are those of the last cut
-before. A track that was first seen on the line must get clear of it before it can cross. Each track counts once per line
-and direction.
+Crossing. A track has crossed a line when its path cut it and then got clearly beyond it: by ``crossing_margin`` of its box's
+extent across the line, in two boxes on end or by twice as much in one, so that standing and jittering on the line is no
+crossing. The crossing's time and place are those of the last cut before. A track that was first seen on the line must get
+clear of it before it can cross. Each track counts once per line and direction.
 
 Stay. A track enters a zone with its first foot-point inside and has left it with the first one outside, unless it is inside
 again within ``visit_gap_us``: jitter on the border makes one stay, not many. The track's end ends its stays.
@@ -14,7 +14,7 @@ again within ``visit_gap_us``: jitter on the border makes one stay, not many. Th
 import numpy as np
 import numpy.typing as npt
 
-from sightline_streaming.core.geometry import Floats, cut_at, is_inside, side_of
+from sightline_streaming.core.geometry import Floats, cut_at, extent_across, is_inside, side_of
 from sightline_streaming.core.kernel import Record, Records, inner
 from sightline_streaming.core.pace import begin_pace, follow_pace, note_pace
 from sightline_streaming.core.records import ENDED, INTERPOLATED
@@ -54,6 +54,7 @@ def forget_places(path: Record) -> None:
     path.crossed = 0
     path.side[:] = 0
     path.towards[:] = 0
+    path.leans[:] = 0
     path.phase[:] = OUTSIDE
 
 
@@ -114,9 +115,9 @@ def _follow(
         if paces.shape[0] > 0:
             note_pace(path, emission, paces[k])
         _append_box(log, log.rows[segment], emission, np.hypot(x - path.x, y - path.y))
-        margin = rules.crossing_margin * (emission.y2 - emission.y1) * scale_y
+        width, height = (emission.x2 - emission.x1) * scale_x, (emission.y2 - emission.y1) * scale_y
         for line in range(site.n_lines):
-            _pass_line(site, line, camera, log, emission, path, begins, margin, x, y, scale_x, scale_y)
+            _pass_line(rules, site, line, camera, log, emission, path, begins, width, height, x, y, scale_x, scale_y)
         for zone in range(site.n_zones):
             _pass_zone(rules, site, corners, zone, camera, log, emission, path, x * scale_x, y * scale_y)
         path.t_us = emission.t_us
@@ -165,6 +166,7 @@ def _append_box(log: Log, row: Record, emission: Record, step_px: float) -> None
 
 @inner
 def _pass_line(
+    rules: Rules,
     site: Record,
     line: int,
     camera: Record,
@@ -172,7 +174,8 @@ def _pass_line(
     emission: Record,
     path: Record,
     begins: bool,
-    margin: float,
+    width: float,
+    height: float,
     x: float,
     y: float,
     scale_x: float,
@@ -191,7 +194,12 @@ def _pass_line(
             path.cut_us[line] = path.t_us + np.int64(step * (emission.t_us - path.t_us))
             path.cut_x[line] = path.x + step * (x - path.x)
             path.cut_y[line] = path.y + step * (y - path.y)
+    margin = rules.crossing_margin * extent_across(ends, width, height)
     if abs(after) < margin:
+        path.leans[line] = 0
+        return
+    if abs(after) < 2.0 * margin and path.leans[line] != side:
+        path.leans[line] = side
         return
     bit = np.uint32(1) << np.uint32(2 * line + (side > 0))
     if path.side[line] == -side and path.towards[line] == side and path.crossed & bit == 0:

@@ -103,8 +103,8 @@ def shard_config(
     A counting window closes when its camera's event time has passed its end by ``allowed_lateness_s``, which should cover the
     time that the tracker looks back (its ``lost_s``). ``max_future_s``: how far a message's times may lie ahead of its arrival.
     ``forget_after_s``: silence after which a camera's state is dropped. ``min_score`` holds for cameras without a
-    configuration. A track has crossed a line when it is beyond it by ``crossing_margin`` heights of its box. A stay in a zone
-    ends when the track was outside for ``visit_gap_s``.
+    configuration. A track has crossed a line when it is beyond it by ``crossing_margin`` of its box's extent across it. A stay
+    in a zone ends when the track was outside for ``visit_gap_s``.
     """
     cameras = tuple(cameras)
     if not 1e-3 <= window_s <= 86400 or not 0 <= allowed_lateness_s <= MAX_OPEN_WINDOWS * window_s:

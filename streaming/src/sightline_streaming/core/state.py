@@ -31,7 +31,7 @@ _BODY = struct.Struct("<Iq")
 _COUNT = struct.Struct("<Q")
 
 # A path's fields at lines and zones are kept for as many as its camera has, all others as they are.
-_AT_LINE = {name: PATH[name].base for name in ("side", "towards", "cut_us", "cut_x", "cut_y")}
+_AT_LINE = {name: PATH[name].base for name in ("side", "towards", "leans", "cut_us", "cut_x", "cut_y")}
 _AT_ZONE = {name: PATH[name].base for name in ("phase", "entered_us", "left_us")}
 _ALONE = [name for name in PATH.names or () if name not in _AT_LINE and name not in _AT_ZONE]
 _TRACK_PATH = np.dtype([(name, PATH[name]) for name in _ALONE])
