@@ -60,6 +60,35 @@ def test_a_shrinking_box_never_turns_inside_out():
     assert box[3] > box[1]
 
 
+def test_what_comes_nearer_is_expected_where_a_steady_speed_in_the_world_takes_it():
+    """A car 30 m away comes at 10 m/s: on the picture its place below the horizon and its size go with 1 / distance."""
+
+    def seen(t):
+        scale = 3000.0 / (30.0 - 10.0 * t)
+        return np.array([300.0, 200.0, 300.0 + 2.0 * scale, 200.0 + 1.5 * scale], np.float32)
+
+    def missed_by(params):
+        track = np.zeros(1, TRACK)[0]
+        start_motion(params, track, seen(0.0))
+        for k in range(1, 21):
+            observe(params, track, 0.1, seen(0.1 * k), 0.9)
+        box, variance = np.zeros(4), np.zeros(4)
+        predict(params, track, 0.4, box, variance)
+        return np.abs(box - seen(2.4)).max() / 750.0
+
+    assert missed_by(FIXED_CAMERA) < 0.15
+    assert missed_by(FIXED_CAMERA) < 0.5 * missed_by(FIXED_CAMERA._replace(most_grown=0.0))
+
+
+def test_jitter_of_the_size_of_a_standing_object_takes_it_nowhere():
+    track, rng = np.zeros(1, TRACK)[0], np.random.default_rng(4)
+    start_motion(FIXED_CAMERA, track, _box(100.0))
+    for _ in range(100):
+        observe(FIXED_CAMERA, track, 0.04, _box(100.0, width=rng.normal(40.0, 1.5), height=rng.normal(100.0, 4.0)), 0.9)
+    box, _ = _predicted(track, 1.0)
+    assert box == pytest.approx(_box(100.0).astype(np.float64), abs=12)
+
+
 def test_no_time_between_frames_breaks_nothing():
     track = _followed([100.0, 101.0, 102.0], 0.0)
     assert np.all(np.isfinite(_predicted(track, 0.0)[0]))

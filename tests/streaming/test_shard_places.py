@@ -62,6 +62,23 @@ def test_standing_and_jittering_on_the_line_before_going_on_counts_once() -> Non
     assert row["direction"] == "in"
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_long_car_that_waits_on_an_upright_line_and_jitters_with_its_length_counts_once(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    upright = Line(name="gate", start=(640, 700), end=(640, 20), forward="in", backward="out")
+    way = walk((0, 300, 400), (5, 640, 400), (25, 640, 400), (29, 1000, 400))
+    offsets = rng.normal(0.0, 6.0, 10_000)
+
+    def path(t: float) -> tuple[float, float] | None:
+        at = way(t)
+        return None if at is None else (at[0] + offsets[round(20 * t)], at[1])
+
+    shard = Shard(camera(lines=(upright,)))
+    shard.take(Camera([Seen(path, width=200, height=80)]).batches(range(30), end=True))
+    (row,) = shard.of("crossing")
+    assert row["direction"] == "in"
+
+
 def test_standing_and_jittering_on_the_line_and_turning_back_counts_nothing() -> None:
     way = walk((0, 400, 160), (5, 400, 358), (20, 400, 358), (25, 400, 160))
 

@@ -128,6 +128,24 @@ def test_a_late_message_is_counted_in_its_window_while_that_is_open_and_not_trac
     assert 2_500_000 not in {(row["start_us"] - START_US) for row in shard.of("segment")}
 
 
+def test_messages_that_come_ten_minutes_late_in_any_order_are_received_once_each() -> None:
+    shard, seen = Shard(camera()), Camera([Seen(STANDING)], fps=2, frames=2)
+    late = [5, 64, 130, 6, 599]
+    shard.take([seen.batch(seq) for seq in range(700) if seq not in late])
+    shard.take(seen.batches([*late, 5, 64, 7]))
+    totals = {name: sum(row[name] for row in shard.of("health")) for name in ("batches_late", "batches_duplicate")}
+    assert totals == {"batches_late": 5, "batches_duplicate": 3}
+    assert sum(row["frames_received"] for row in shard.of("health")) == 1400
+
+
+def test_a_message_too_far_behind_to_be_remembered_counts_as_met_before() -> None:
+    shard, seen = Shard(camera()), Camera(fps=1, frames=1)
+    shard.take([seen.batch(seq) for seq in range(1100) if seq not in (40, 1000)])
+    shard.take(seen.batches([40, 1000]))
+    totals = {name: sum(row[name] for row in shard.of("health")) for name in ("batches_late", "batches_duplicate")}
+    assert totals == {"batches_late": 1, "batches_duplicate": 1}
+
+
 def test_a_message_later_than_its_window_is_counted_as_late_in_the_health_row_only() -> None:
     shard = Shard(camera(), window_s=5, allowed_lateness_s=2)
     seen = Camera([Seen(STANDING)])

@@ -40,6 +40,7 @@ def track_command(
     first_speed: Threshold = None,
     first_reach: Threshold = None,
     way_overlap: Threshold = None,
+    most_grown: Threshold = None,
 ) -> None:
     """Track the objects of a MOTChallenge detections file, with the tracker of the streaming job."""
     from sightline_streaming.motchallenge import track_file
@@ -66,6 +67,7 @@ def track_command(
         first_speed=first_speed,
         first_reach=first_reach,
         way_overlap=way_overlap,
+        most_grown=most_grown,
     )
     typer.echo(
         f"{summary.detections} detections in {summary.frames} frames: {summary.tracks} tracks, {summary.boxes} boxes in {out}"

@@ -22,12 +22,19 @@ N_BINS = 5
 N_PAST = 4
 N_GHOSTS = 4
 
+# A message further behind than so many counts as met before.
+REMEMBERED_SEQS = 1024
+
 CAMERA = np.dtype(
     [
         ("session", np.int64),
         ("next_seq", np.int64),
         ("first_seq", np.int64),  # first message met of the session: what lies before is not missed
-        ("seen", np.uint64),  # bit k: message next_seq - 1 - k was met
+        (
+            "seen",
+            np.uint64,
+            (REMEMBERED_SEQS // 64,),
+        ),  # of the last messages: bit seq modulo REMEMBERED_SEQS, whether it was met
         ("next_frame", np.int64),  # ordinal expected next
         ("last_us", np.int64),  # event time: that of the last tracked frame, 0 before the first
         ("closed_before", np.int64),  # number of the first open counting window

@@ -2,8 +2,10 @@
 
 The four coordinates are independent, so each needs two numbers and a 2 x 2 covariance, and closed forms. Noise is white in
 continuous time: what a second adds is the same in one step or in thirty, so frame rates may change and frames may be lost.
-Noise grows with the object's size on the picture. The state stays at the last observation, predictions are made from there:
-an object found again after a gap corrects the speed by the whole gap, not by the last frame's share of it.
+Noise grows with the object's size on the picture. What comes nearer grows and speeds up on the picture: predictions follow
+the perspective of a steady speed in the world, as far as the growth is known. The state stays at the last observation,
+predictions are made from there: an object found again after a gap corrects the speed by the whole gap, not by the last
+frame's share of it.
 """
 
 import numpy as np
@@ -23,9 +25,6 @@ SPEEDING_UP = 0.2
 
 # At so many sizes per second, and the more the faster, speed itself changes by as much in a second: by coming nearer.
 VERY_FAST = 50.0
-
-# A prediction takes an object's size to grow or shrink by no more than this part, of the larger size, because it comes or goes.
-MOST_GROWN = 0.4
 
 # A predicted box is never smaller than this part of the last one: shrinking does not go on for ever.
 LEAST_SHRINK = 0.3
@@ -61,7 +60,7 @@ def restart_motion(params: TrackerParams, track: Record, dt_s: float, box: npt.N
 
 
 @inner
-def in_perspective(track: Record, dt_s: float) -> float:
+def in_perspective(params: TrackerParams, track: Record, dt_s: float) -> float:
     """Time, s, for which the present speed on the picture takes an object as far as its steady speed in the world does.
 
     At a steady speed the distance to the camera shrinks by the same length every second, and places and sizes on the picture go
@@ -72,7 +71,7 @@ def in_perspective(track: Record, dt_s: float) -> float:
     growth = 0.5 * (track.speed[2] / width + track.speed[3] / height)
     doubt = 0.25 * (track.spread[2, 2] / (width * width) + track.spread[3, 2] / (height * height))
     grown = growth * dt_s * growth * growth / (growth * growth + doubt)
-    return float(dt_s / (1.0 - min(max(grown, -MOST_GROWN), MOST_GROWN)))
+    return float(dt_s / (1.0 - min(max(grown, -params.most_grown), params.most_grown)))
 
 
 @kernel
@@ -80,7 +79,7 @@ def predict(
     params: TrackerParams, track: Record, dt_s: float, box: npt.NDArray[np.float64], variance: npt.NDArray[np.float64]
 ) -> None:
     """Write the box x1 y1 x2 y2 to measure ``dt_s`` after the last observation, and the variances of cx, cy, w, h."""
-    run_s = in_perspective(track, dt_s)
+    run_s = in_perspective(params, track, dt_s)
     x = track.position[0] + track.speed[0] * run_s
     y = track.position[1] + track.speed[1] * run_s
     half_width = 0.5 * max(track.position[2] + track.speed[2] * run_s, LEAST_SHRINK * track.position[2])
@@ -110,7 +109,7 @@ def observe(params: TrackerParams, track: Record, dt_s: float, box: npt.NDArray[
     size = _size(track)
     noise = (params.measure * size * (1.5 - score)) ** 2
     # What comes nearer is faster on the picture by the square of what it has grown by.
-    run_s = in_perspective(track, dt_s)
+    run_s = in_perspective(params, track, dt_s)
     nearer = (run_s / dt_s) ** 2 if dt_s > 0.0 else 1.0
     for axis in range(4):
         push = _restless(params, track, axis, size) ** 2 * dt_s

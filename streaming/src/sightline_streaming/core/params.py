@@ -44,6 +44,8 @@ class TrackerParams(NamedTuple):
     look_other: float = -0.3
     look_same: float = 0.4
     look_lost_s: float = 8.0
+    # Part of its larger size by which a prediction lets an object grow or shrink at most, because it comes or goes; 0: none.
+    most_grown: float = 0.4
     # Standard deviations: of a measured edge, of jitter after 1 s, of the speed's change after 1 s, of the first speed.
     measure: float = 0.1
     wobble: float = 0.15

@@ -3,7 +3,7 @@
 Rules
 - A camera's messages are taken in order of (session, seq). A message met before is dropped and counted; one behind the last
   that was never met is late: counted where its window is open, never tracked; a gap is counted as missing.
-  Of the numbers behind, 64 are remembered; one further behind counts as met before, so that nothing is ever counted twice.
+  Of the numbers behind, 1024 are remembered; one further behind counts as met before, so that nothing is ever counted twice.
 - A larger session ends the one before: its tracks, stays and windows. Messages of a smaller one are late.
 - A camera's first session counts from the first message met, every later one from seq 0 and frame 0.
 - Time within a session moves forward only: a frame that is not after the last tracked one is late.
@@ -20,7 +20,7 @@ from sightline_streaming.core.events import forget_alarms, watch
 from sightline_streaming.core.geometry import Floats
 from sightline_streaming.core.kernel import Record, Records, inner, kernel
 from sightline_streaming.core.looks import forget
-from sightline_streaming.core.memory import NO_SESSION, Parts
+from sightline_streaming.core.memory import NO_SESSION, REMEMBERED_SEQS, Parts
 from sightline_streaming.core.params import TrackerParams
 from sightline_streaming.core.paths import write_paths
 from sightline_streaming.core.records import ENDED
@@ -40,7 +40,6 @@ from sightline_streaming.core.windows import (
 from sightline_streaming.core.wire import Bytes, u16_at
 
 N_PARAMS = len(TrackerParams._fields)
-REMEMBERED_SEQS = 64
 # Interval between frames where a message does not say its camera's rate.
 USUAL_INTERVAL_US = 40_000
 
@@ -139,7 +138,7 @@ def _start_session(rules: Rules, camera: Record, header: Record) -> None:
     camera.next_seq = 0 if known else header.seq
     camera.first_seq = camera.next_seq
     camera.next_frame = 0 if known else header.first_frame
-    camera.seen = 0
+    camera.seen[:] = np.uint64(0)
     camera.last_us = 0
     camera.width = header.width
     camera.height = header.height
@@ -185,23 +184,35 @@ def _arrival(camera: Record, header: Record, health: Record) -> int:
         health.batches_late += 1
         return UNEXPECTED
     if ahead >= 0:
-        moved = np.uint64(ahead + 1)
-        camera.seen = (camera.seen << moved if ahead + 1 < REMEMBERED_SEQS else np.uint64(0)) | np.uint64(1)
+        for missing in range(max(camera.next_seq, header.seq - REMEMBERED_SEQS), header.seq):
+            camera.seen[_word(missing)] &= ~_bit(missing)
+        camera.seen[_word(header.seq)] |= _bit(header.seq)
         camera.next_seq = header.seq + 1
         health.batches_received += 1
         health.batches_missing += ahead
         return IN_ORDER
-    bit = np.uint64(1) << np.uint64(-ahead - 1)
-    if -ahead > REMEMBERED_SEQS or camera.seen & bit:
+    if -ahead > REMEMBERED_SEQS or camera.seen[_word(header.seq)] & _bit(header.seq):
         health.batches_duplicate += 1
         return MET_BEFORE
-    camera.seen |= bit
+    camera.seen[_word(header.seq)] |= _bit(header.seq)
     health.batches_received += 1
     health.batches_late += 1
     if header.seq < camera.first_seq:
         return UNEXPECTED
     health.batches_missing -= 1
     return LATE
+
+
+@inner
+def _word(seq: int) -> int:
+    """Which of the camera's words remembers a message."""
+    return seq % REMEMBERED_SEQS // 64
+
+
+@inner
+def _bit(seq: int) -> np.uint64:
+    """The message's bit in its word."""
+    return np.uint64(1) << np.uint64(seq % 64)
 
 
 @inner
