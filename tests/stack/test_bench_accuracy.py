@@ -11,7 +11,7 @@ from sightline.bench.accuracy_core import run_core
 from sightline.bench.accuracy_facts import Known, logged_facts, true_facts
 from sightline.bench.accuracy_judge import Verdict, judge, match
 from sightline.simulate.city import City, Truth, city_plans
-from sightline.simulate.faults import ALL_FAULTS
+from sightline.simulate.faults import ALL_FAULTS, Fault
 
 START_US = 1_760_000_040_000_000 // 60_000_000 * 60_000_000
 
@@ -38,7 +38,7 @@ def test_a_light_minute_on_walkways_and_shelves_is_counted_right() -> None:
 
 @pytest.mark.parametrize("fault", ALL_FAULTS)
 def test_detections_and_frames_are_exact_whatever_is_wrong_with_the_cameras(fault) -> None:
-    verdict = verdict_of(3, 900 if fault in ("too_late", "restart", "ends") else 120, faults=fault)
+    verdict = verdict_of(3, 900 if fault in (Fault.TOO_LATE, Fault.RESTART, Fault.ENDS) else 120, faults=fault)
     assert verdict.sent["detections"] > 0
     assert verdict.counted == verdict.sent
     assert set(verdict.wrong_cameras.values()) == {0}

@@ -40,7 +40,7 @@ class Known:
 
 def true_facts(truth: Truth) -> tuple[Known, int]:
     """The truth, and how many crossings are none because nobody could have seen them."""
-    rows = pd.DataFrame(truth.rows)
+    rows = pd.DataFrame({name: truth.rows[name] for name in truth.rows.dtype.names or () if name != "spare"})
     rows["camera_id"] = np.array([plan.camera_id for plan in truth.plans])[rows["camera"]]
     names = np.array(label_names())
     rows["class_name"] = names[rows["class_id"]]

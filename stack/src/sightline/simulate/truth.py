@@ -65,6 +65,7 @@ ROW = np.dtype(
         ("class_id", np.uint8),
         ("role", np.uint8),
         ("sound", np.uint8),  # crossing: visible on both sides; event: long enough in view to be told
+        ("spare", np.uint8, (2,)),  # no hidden padding: equal rows are equal bytes
     ],
     align=True,
 )
