@@ -10,9 +10,11 @@ from sightline.bench.accuracy_judge import Group, Verdict
 
 def print_verdict(verdict: Verdict, figures: dict[str, Any], console: Console) -> None:
     """Print all figures."""
+    # Ten columns in the eighty of a terminal.
     crossings = Table(
-        "crossings", "lines", "true", "counted", "error %", "per line %", "lines over", "worst over", "missed", "false"
-    )
+        "crossings", "lines", "true", "counted", "err %", "line %", "over", "worst", "missed", "false",
+        box=None, padding=(0, 1, 0, 0), pad_edge=False,
+    )  # fmt: skip
     for group in [*verdict.groups, *([verdict.queues] if verdict.queues else [])]:
         crossings.add_row(*_cells(group))
     console.print(crossings)
