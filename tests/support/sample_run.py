@@ -159,6 +159,7 @@ def _health(second: float, received: int, expected: int, detections: int) -> Row
         batches_duplicate=1,
         batches_missing=0,
         batches_late=0,
+        lag_ms=120,
         model_version=MODEL,
     )
 
