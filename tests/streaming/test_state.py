@@ -13,6 +13,7 @@ from shards import Row, Shard, boxes_of, camera
 
 from sightline_contract.camera import Line, Zone
 from sightline_contract.errors import StateError
+from sightline_contract.rules import StoppedRule
 from sightline_streaming.core.memory import ALARM, CAMERA, HABIT, TALLY, WINDOW
 from sightline_streaming.core.records import LOOK, SCENE, TRACK
 from sightline_streaming.core.state import MAGIC, VERSION
@@ -148,6 +149,20 @@ def test_a_silent_camera_is_forgotten_and_its_open_facts_are_told() -> None:
     assert shard.state is not None
     assert b"cam-1" not in shard.state
     assert b"cam-9" in shard.state
+
+
+def test_a_forgotten_camera_leaves_nothing_of_its_own_among_what_others_remember() -> None:
+    """Protection: what is forgotten is not packed; otherwise the state contradicts itself, and the next call refuses it."""
+    yard = Zone(name="yard", polygon=PLACES["zones"][0].polygon, rules=(StoppedRule(kind="stopped"),))
+    stays, leaves = camera("cam-2", zones=(yard,)), camera("cam-1", zones=(yard,))
+    alone, beside = Shard(stays, window_s=5), Shard(stays, leaves, window_s=5, forget_after_s=3600)
+    own, other = [Camera([Seen(wanderer(3)), Seen(wanderer(4))], name, fps=10, frames=10) for name in ("cam-2", "cam-1")]
+    alone.take(own.batches(range(12)), arrived_us=START_US + 60_000_000)
+    beside.take(own.batches(range(12)) + other.batches(range(12)), arrived_us=START_US + 60_000_000)
+    for seqs, hours in (((12, 13), 2), ((14, 15), 3)):
+        for shard in (alone, beside):
+            shard.take(own.batches(seqs), arrived_us=START_US + hours * 3_600_000_000)
+    assert beside.state == alone.state
 
 
 def test_state_keeps_only_what_lives() -> None:

@@ -88,7 +88,8 @@ def run_shard(
         camera.dropped = camera.n_messages == 0 and camera.arrived_us < forget_before_us
         what = WINDOWS if camera.dropped else ROWS
         desk, log = _end(rules, site, corners, watches, camera, scene, desk, ring, log, what)
-        new = pack(rules, camera, new, desk, ring)
+        if not camera.dropped:
+            new = pack(rules, camera, new, desk, ring)
     return new, log
 
 

@@ -108,7 +108,7 @@ def restore(value: bytes, window_us: int) -> Memory:
         trails[name] = trails_alone[name]
     reader.at_places(trails, _AT_RULE, at_rules)
     alarms, habits = reader.array(ALARM), reader.array(HABIT)
-    if len(alarms) != cameras["n_rules"].sum():
+    if len(alarms) != cameras["n_rules"].sum() or len(habits) != cameras["n_habits"].sum():
         raise StateError(_CONTRADICTION)
     looks = np.zeros(len(at_components), LOOK)
     reader.at_places(looks, _AT_COMPONENT, at_components)
