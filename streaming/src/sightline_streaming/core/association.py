@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from sightline_streaming.core.assignment import match
 from sightline_streaming.core.first_steps import match_first_steps
-from sightline_streaming.core.kernel import Record, Records, inner
+from sightline_streaming.core.kernel import Record, Records, inner, leaf
 from sightline_streaming.core.lifecycle import is_gone
 from sightline_streaming.core.looks import UNKNOWN, Likeness
 from sightline_streaming.core.motion import predict, surprise
@@ -75,26 +75,14 @@ def _match_all(
 ) -> None:
     n_slots, n = detection_of.shape[0], slot_of.shape[0]
     predicted, variance = np.empty((n_slots, 4)), np.empty((n_slots, 4))
-    for slot in range(n_slots):
-        if tracks[slot].live:
-            predict(params, tracks[slot], (t_us - tracks[slot].seen_us) * 1e-6, predicted[slot], variance[slot])
+    _predict_all(params, tracks, t_us, predicted, variance)
     worth = np.zeros((n_slots, n))
-    unsure_us = max(params.unsure_s * 1e6, LATELY_FRAMES * scene.interval_us)
     for stage in range(2 if any_unsure else 1):
         if stage == 1:
             worth[:] = 0.0
-        possible = 0
-        for slot in range(n_slots):
-            if not tracks[slot].live or detection_of[slot] >= 0 or (stage == 1 and t_us - tracks[slot].seen_us > unsure_us):
-                continue
-            for d in range(n):
-                if (
-                    slot_of[d] == FREE
-                    and classes[d] == tracks[slot].class_id
-                    and (scores[d] < params.high_score) == (stage == 1)
-                ):
-                    worth[slot, d] = _worth(params, predicted[slot], variance[slot], boxes[d], stage == 1)
-                    possible += worth[slot, d] > 0.0
+        possible = _value_pairs(
+            params, scene, tracks, t_us, predicted, variance, boxes, scores, classes, stage == 1, detection_of, slot_of, worth
+        )
         if likeness.shape[0] > 0 and stage == 0:
             possible += _add_looks(
                 params, scene, tracks, t_us, predicted, variance, boxes, scores, classes, likeness, slot_of, worth
@@ -103,7 +91,50 @@ def _match_all(
             match(worth, detection_of, slot_of)
 
 
-@inner
+@leaf
+def _predict_all(
+    params: TrackerParams,
+    tracks: Records,
+    t_us: int,
+    predicted: npt.NDArray[np.float64],
+    variance: npt.NDArray[np.float64],
+) -> None:
+    for slot in range(predicted.shape[0]):
+        if tracks[slot].live:
+            predict(params, tracks[slot], (t_us - tracks[slot].seen_us) * 1e-6, predicted[slot], variance[slot])
+
+
+@leaf
+def _value_pairs(
+    params: TrackerParams,
+    scene: Record,
+    tracks: Records,
+    t_us: int,
+    predicted: npt.NDArray[np.float64],
+    variance: npt.NDArray[np.float64],
+    boxes: Boxes,
+    scores: Scores,
+    classes: Classes,
+    unsure: bool,
+    detection_of: Indices,
+    slot_of: Indices,
+    worth: npt.NDArray[np.float64],
+) -> int:
+    """Write what pairs of free tracks and free detections, sure or unsure ones, are worth; returns how many are possible."""
+    unsure_us = max(params.unsure_s * 1e6, LATELY_FRAMES * scene.interval_us)
+    possible = 0
+    for slot in range(worth.shape[0]):
+        if not tracks[slot].live or detection_of[slot] >= 0 or (unsure and t_us - tracks[slot].seen_us > unsure_us):
+            continue
+        class_id = tracks[slot].class_id
+        for d in range(worth.shape[1]):
+            if slot_of[d] == FREE and classes[d] == class_id and (scores[d] < params.high_score) == unsure:
+                worth[slot, d] = _worth(params, predicted[slot], variance[slot], boxes[d], unsure)
+                possible += worth[slot, d] > 0.0
+    return possible
+
+
+@leaf
 def _worth(
     params: TrackerParams,
     p: npt.NDArray[np.float64],
@@ -120,7 +151,7 @@ def _worth(
     return max(shared - params.surprise_cost * odd / params.surprise_limit, LEAST_WORTH)
 
 
-@inner
+@leaf
 def _add_looks(
     params: TrackerParams,
     scene: Record,
@@ -159,7 +190,7 @@ def _add_looks(
     return possible
 
 
-@inner
+@leaf
 def _drop_useless(params: TrackerParams, slot_of: Indices, boxes: Boxes, scores: Scores) -> int:
     """Mark detections whose score is too low or whose box is empty; returns how many of the rest are unsure."""
     unsure = 0
@@ -174,7 +205,7 @@ def _drop_useless(params: TrackerParams, slot_of: Indices, boxes: Boxes, scores:
     return unsure
 
 
-@inner
+@leaf
 def _drop_duplicates(params: TrackerParams, slot_of: Indices, boxes: Boxes, scores: Scores, classes: Classes) -> None:
     """Mark free detections that lie on a matched one, or on a better free one, of their class: the same object seen twice."""
     n = boxes.shape[0]
@@ -190,7 +221,7 @@ def _drop_duplicates(params: TrackerParams, slot_of: Indices, boxes: Boxes, scor
                     break
 
 
-@inner
+@leaf
 def _count_new(params: TrackerParams, scores: Scores, slot_of: Indices) -> int:
     """How many detections would start a track."""
     n = 0

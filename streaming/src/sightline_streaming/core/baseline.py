@@ -15,7 +15,7 @@ Rules
 
 import numpy as np
 
-from sightline_streaming.core.kernel import Record, Records, inner
+from sightline_streaming.core.kernel import Record, Records, leaf
 from sightline_streaming.core.memory import HOURS
 from sightline_streaming.core.rows import ANOMALY, Log, add_row
 
@@ -34,7 +34,7 @@ MOST_DAYS = 255
 PER_DEVIATION = 1.2533
 
 
-@inner
+@leaf
 def habit_of(habits: Records, n_habits: int, class_id: int) -> int:
     """Place of the class's habit, a new one behind the others where there is none; needs room."""
     for k in range(n_habits):
@@ -50,7 +50,7 @@ def habit_of(habits: Records, n_habits: int, class_id: int) -> int:
     return n_habits
 
 
-@inner
+@leaf
 def note_window(
     camera: Record, habits: Records, n_habits: int, log: Log, number: int, window_us: int, received: int, expected: int
 ) -> bool:
@@ -76,7 +76,7 @@ def note_window(
     return True
 
 
-@inner
+@leaf
 def end_hour(camera: Record, habits: Records, n_habits: int, log: Log, window_us: int) -> None:
     """Judge the camera's hour, learn it, and begin the next one; needs room for a row a habit."""
     windows = max(HOUR_US // window_us, 1)
@@ -91,7 +91,7 @@ def end_hour(camera: Record, habits: Records, n_habits: int, log: Log, window_us
     camera.hour_windows = 0
 
 
-@inner
+@leaf
 def _judge(camera: Record, habit: Record, log: Log) -> None:
     hour = int(camera.hour % HOURS)
     if habit.days[hour] < MIN_DAYS:
@@ -110,14 +110,14 @@ def _judge(camera: Record, habit: Record, log: Log) -> None:
     row.days = habit.days[hour]
 
 
-@inner
+@leaf
 def deviation(habit: Record, hour: int) -> float:
     """Standard deviation of the hour's count from day to day, no smaller than that of a Poisson count."""
     usual = max(float(habit.level[hour]), 1.0)
     return float(np.sqrt(max(float(habit.spread[hour]) ** 2, usual)))
 
 
-@inner
+@leaf
 def learn(habit: Record, hour: int, objects: float) -> None:
     """Move the hour's baseline towards a day's count."""
     days = int(habit.days[hour])

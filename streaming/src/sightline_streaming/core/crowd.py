@@ -6,7 +6,7 @@ that stopped; the other one counts as told too, and so does who comes to stand b
 
 import numpy as np
 
-from sightline_streaming.core.kernel import Record, Records, inner
+from sightline_streaming.core.kernel import Record, Records, inner, leaf
 from sightline_streaming.core.rows import Log
 from sightline_streaming.core.trail import IDLE, PENDING, TOLD, add_evidence, tell
 from sightline_streaming.core.watches import ACCIDENT, CONGESTION, KM_H_PER_M_S
@@ -42,18 +42,18 @@ def watch_crowd(site: Record, watches: Records, camera: Record, log: Log, trails
     return log
 
 
-@inner
+@leaf
 def _is_there(one: Record, trail: Record, t_us: int, lately_us: int) -> bool:
     """Whether a track of the rule's classes was observed ``lately_us`` ago or later."""
     return bool(trail.track_no > 0 and trail.watched and t_us - trail.seen_us <= lately_us and one.classes[trail.class_id])
 
 
-@inner
+@leaf
 def _speed_of(one: Record, trail: Record) -> float:
     return float(trail.speed) if one.metric else float(trail.pace)
 
 
-@inner
+@leaf
 def _in_units(one: Record, speed: float) -> float:
     return speed * KM_H_PER_M_S if one.metric else speed
 
@@ -164,7 +164,7 @@ def _watch_stay(site: Record, one: Record, rule: int, camera: Record, log: Log, 
     return log
 
 
-@inner
+@leaf
 def _clear(trail: Record, rule: int) -> None:
     trail.phase[rule] = IDLE
     trail.held_us[rule] = 0
@@ -172,7 +172,7 @@ def _clear(trail: Record, rule: int) -> None:
     trail.amount[rule] = 0.0
 
 
-@inner
+@leaf
 def _nearest(one: Record, trails: Records, slot: int, t_us: int, merged: bool) -> int:
     """Slot of the track nearest to ``slot``'s: beside it, or ``merged`` with it, that is covering much of it; -1 for none."""
     own, best, best_value = trails[slot], -1, -np.inf

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from sightline_contract.rules import MAX_RULES
 from sightline_streaming.core.events import forget_alarms
-from sightline_streaming.core.kernel import Record, Records, inner
+from sightline_streaming.core.kernel import Record, Records, inner, leaf
 from sightline_streaming.core.memory import ALARM, ALARMS, HABITS, LOOKS, PATH, TALLIES, TRACKS, TRAIL, TRAILS, WINDOWS, Parts
 from sightline_streaming.core.paths import forget_places
 from sightline_streaming.core.records import EMISSION, LOOK, TRACK
@@ -48,6 +48,8 @@ def with_results(desk: Desk, tracks: Records, n_slots: int, emissions: Records, 
     """The desk with what the tracker gave back, which may have grown, and a path and a trail for every slot."""
     desk.used[SLOTS] = n_slots
     desk.used[EMISSIONS] = n_emissions
+    if tracks.shape[0] == desk.tracks.shape[0] and emissions.shape[0] == desk.emissions.shape[0]:
+        return desk  # what did not grow is still the same
     had = desk.paths.shape[0]
     more = tracks.shape[0] - had
     paths, trails = at_least(desk.paths, had, more), at_least(desk.trails, had, more)
@@ -105,7 +107,7 @@ def unpack(rules: Rules, site: Record, camera: Record, old: Parts, at: Places, d
     return desk
 
 
-@inner
+@leaf
 def _unpack_rules(site: Record, camera: Record, old: Parts, at: Places, desk: Desk) -> None:
     """Lay out what the camera's rules remember, unless they have changed."""
     forget_alarms(desk.alarms)
@@ -169,7 +171,7 @@ def pack(rules: Rules, camera: Record, new: Parts, desk: Desk, ring: Ring) -> Pa
     return new
 
 
-@inner
+@leaf
 def _pack_tallies(number: int, tallies: npt.NDArray[np.int64], new: Parts) -> None:
     for class_id in range(256):
         if tallies[class_id].any():

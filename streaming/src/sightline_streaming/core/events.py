@@ -7,7 +7,7 @@ when each rule fires and when it is armed again.
 
 from sightline_streaming.core.crowd import watch_crowd
 from sightline_streaming.core.geometry import Floats, is_inside
-from sightline_streaming.core.kernel import Record, Records, inner
+from sightline_streaming.core.kernel import Record, Records, inner, leaf
 from sightline_streaming.core.memory import N_GHOSTS
 from sightline_streaming.core.pace import METRES_S, STEADY
 from sightline_streaming.core.records import ENDED, INTERPOLATED, OBSERVED
@@ -64,7 +64,7 @@ def watch(
     return log
 
 
-@inner
+@leaf
 def forget_alarms(alarms: Records) -> None:
     """Let a camera start anew at all rules."""
     for rule in range(alarms.shape[0]):
@@ -75,7 +75,7 @@ def forget_alarms(alarms: Records) -> None:
         alarm.ghost_us[:] = 0
 
 
-@inner
+@leaf
 def _be_in_zone(site: Record, one: Record, corners: Floats, trail: Record, rule: int) -> None:
     """Note the track's stay in the rule's zone; a told rule is armed again when it has been outside for long."""
     first, end = site.first_corner[one.zone], site.first_corner[one.zone + 1]
@@ -93,7 +93,7 @@ def _be_in_zone(site: Record, one: Record, corners: Floats, trail: Record, rule:
             trail.since_us[rule] = 0
 
 
-@inner
+@leaf
 def _go(one: Record, trail: Record, rule: int, dx: float, dy: float, length: float, began_us: int) -> None:
     """Take a step into account at a heading: against it by more than 120 degrees, with it by less than 90."""
     if length == 0.0 or trail.entered_us[rule] == 0:
@@ -152,7 +152,7 @@ def _hold(
     return tell(site, rule, camera, log, trail, trail.since_us[rule], t_us, value)
 
 
-@inner
+@leaf
 def _race(one: Record, pace: Floats, trail: Record, rule: int, inside: bool) -> tuple[float, bool]:
     """The highest speed of the episode, km/h, and whether it has lasted."""
     t_us = trail.seen_us
@@ -171,7 +171,7 @@ def _race(one: Record, pace: Floats, trail: Record, rule: int, inside: bool) -> 
     return trail.amount[rule] * KM_H_PER_M_S, lasted
 
 
-@inner
+@leaf
 def _is_hour(one: Record, t_us: int) -> bool:
     minute = t_us // _MINUTE_US % _DAY_MINUTES
     if one.from_minute < one.to_minute:
@@ -179,7 +179,7 @@ def _is_hour(one: Record, t_us: int) -> bool:
     return bool(minute >= one.from_minute or minute < one.to_minute)
 
 
-@inner
+@leaf
 def _end_trail(site: Record, watches: Records, trail: Record, alarms: Records) -> None:
     """The track has ended; where it stood still and was told, remember the place."""
     for rule in range(site.n_rules):
@@ -196,7 +196,7 @@ def _end_trail(site: Record, watches: Records, trail: Record, alarms: Records) -
     forget_rules(trail)
 
 
-@inner
+@leaf
 def _take_ghost(alarm: Record, trail: Record, rule: int) -> bool:
     """Whether the track goes on with the stand of one that ended here lately and was told."""
     for k in range(N_GHOSTS):

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sightline_streaming.core.assignment import match
-from sightline_streaming.core.kernel import Record, Records, inner
+from sightline_streaming.core.kernel import Record, Records, inner, leaf
 from sightline_streaming.core.motion import YOUNG, step_between
 from sightline_streaming.core.params import TrackerParams
 from sightline_streaming.core.records import FREE, LATELY_FRAMES
@@ -73,7 +73,7 @@ def _young(scene: Record, tracks: Records, t_us: int, detection_of: Indices) -> 
     return young[:n]
 
 
-@inner
+@leaf
 def _nearest_of_known_speed(tracks: Records, detection_of: Indices, track: Record) -> int:
     """Slot of the nearest track of the same class that has a speed and was seen in this frame; -1 if there is none."""
     guide, nearest = -1, np.inf
@@ -86,7 +86,7 @@ def _nearest_of_known_speed(tracks: Records, detection_of: Indices, track: Recor
     return guide
 
 
-@inner
+@leaf
 def _likeness(track: Record, box: Box) -> float:
     width, height = box[2] - box[0], box[3] - box[1]
     wide, high = track.position[2], track.position[3]
@@ -94,7 +94,7 @@ def _likeness(track: Record, box: Box) -> float:
     return likeness if likeness >= LEAST_LIKENESS else 0.0
 
 
-@inner
+@leaf
 def _nearness(params: TrackerParams, scene: Record, tracks: Records, slot: int, guide: int, t_us: int, box: Box) -> float:
     """From 1, where the object is expected, to 0, where it is out of reach."""
     track = tracks[slot]

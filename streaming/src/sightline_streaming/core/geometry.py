@@ -3,12 +3,12 @@
 import numpy as np
 import numpy.typing as npt
 
-from sightline_streaming.core.kernel import kernel
+from sightline_streaming.core.kernel import leaf_kernel
 
 Floats = npt.NDArray[np.float64]
 
 
-@kernel
+@leaf_kernel
 def side_of(line: Floats, x: float, y: float) -> float:
     """Signed distance, px, from the endless line through ``line`` (x1, y1, x2, y2): negative on its left-hand side.
 
@@ -18,14 +18,14 @@ def side_of(line: Floats, x: float, y: float) -> float:
     return float((along_x * (y - line[1]) - along_y * (x - line[0])) / np.hypot(along_x, along_y))
 
 
-@kernel
+@leaf_kernel
 def extent_across(line: Floats, width: float, height: float) -> float:
     """How long a box of this width and height is across ``line``, px: its extent along the line's normal."""
     along_x, along_y = line[2] - line[0], line[3] - line[1]
     return float((abs(along_y) * width + abs(along_x) * height) / np.hypot(along_x, along_y))
 
 
-@kernel
+@leaf_kernel
 def cut_at(line: Floats, x0: float, y0: float, x1: float, y1: float, before: float, after: float) -> float:
     """Where a step from (x0, y0) to (x1, y1), 0 to 1 of its length, cuts ``line``, or -1 where it passes beyond its ends.
 
@@ -39,7 +39,7 @@ def cut_at(line: Floats, x0: float, y0: float, x1: float, y1: float, before: flo
     return step if 0.0 <= place < 1.0 else -1.0
 
 
-@kernel
+@leaf_kernel
 def is_inside(points: Floats, x: float, y: float) -> bool:
     """Whether (x, y) lies in the polygon ``points`` (n, 2), by the even-odd rule."""
     inside = False

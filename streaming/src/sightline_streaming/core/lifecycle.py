@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from sightline_streaming.core.kernel import Record, Records, inner
+from sightline_streaming.core.kernel import Record, Records, inner, leaf
 from sightline_streaming.core.motion import start_motion, step_between
 from sightline_streaming.core.params import TrackerParams
 from sightline_streaming.core.records import PAST, TRACK
@@ -33,7 +33,7 @@ def free_slot(tracks: Records, n_slots: int) -> tuple[Records, int, int]:
     return tracks, n_slots + 1, n_slots
 
 
-@inner
+@leaf
 def start_track(
     params: TrackerParams, track: Record, t_us: int, box: npt.NDArray[np.float32], score: float, class_id: int
 ) -> None:
@@ -49,7 +49,7 @@ def start_track(
     remember(params, track, t_us, box, score)
 
 
-@inner
+@leaf
 def forget_false_start(params: TrackerParams, track: Record, box: npt.NDArray[np.float32]) -> None:
     """Forget the first of two observations if the third stays with the second, far from the first: that was something else."""
     if track.hits == 2 and step_between(track, 0.0, 0.0, box) <= STAYED < _first_step(track):
@@ -62,13 +62,13 @@ def forget_false_start(params: TrackerParams, track: Record, box: npt.NDArray[np
         track.evidence = _evidence(params, track.past_score[0])
 
 
-@inner
+@leaf
 def _first_step(track: Record) -> float:
     a, b = track.past_box[0], track.past_box[1]
     return step_between(track, 0.5 * (b[0] + b[2] - a[0] - a[2]), 0.5 * (b[1] + b[3] - a[1] - a[3]), b)
 
 
-@inner
+@leaf
 def remember(params: TrackerParams, track: Record, t_us: int, box: npt.NDArray[np.float32], score: float) -> None:
     """Append an observation; a full memory forgets the oldest one, or before confirmation thins its path out."""
     if track.n_past == PAST:
@@ -84,12 +84,12 @@ def remember(params: TrackerParams, track: Record, t_us: int, box: npt.NDArray[n
     track.evidence += _evidence(params, score)
 
 
-@inner
+@leaf
 def _evidence(params: TrackerParams, score: float) -> float:
     return min(_log_odds(score) - _log_odds(params.new_score), MOST_EVIDENCE)
 
 
-@inner
+@leaf
 def _make_room(track: Record) -> None:
     # The first observation of an unconfirmed track stays: it is where the track will be said to have begun.
     kept, stride = (0, 1) if track.confirmed else (1, 2)
@@ -102,13 +102,13 @@ def _make_room(track: Record) -> None:
     track.n_past = kept
 
 
-@inner
+@leaf
 def _log_odds(score: float) -> float:
     sure = min(max(score, LEAST_DOUBT), 1.0 - LEAST_DOUBT)
     return float(np.log(sure / (1.0 - sure)))
 
 
-@inner
+@leaf
 def confirm_if_due(params: TrackerParams, scene: Record, track: Record) -> bool:
     """Give the track its number once enough speaks for it: a sequential test on the detector's scores."""
     if track.hits < params.confirm_hits or track.evidence < params.confirm_evidence:
@@ -119,7 +119,7 @@ def confirm_if_due(params: TrackerParams, scene: Record, track: Record) -> bool:
     return True
 
 
-@inner
+@leaf
 def expired(params: TrackerParams, scene: Record, track: Record, t_us: int, has_look: bool) -> bool:
     """Whether the track went without observation for longer than a track of its kind lives: at any rate a lost frame or two."""
     lifetime_s = params.lost_s if track.confirmed else params.tentative_s
@@ -128,7 +128,7 @@ def expired(params: TrackerParams, scene: Record, track: Record, t_us: int, has_
     return bool(t_us - track.seen_us > max(lifetime_s * 1e6, LEAST_FRAMES * scene.interval_us))
 
 
-@inner
+@leaf
 def is_gone(params: TrackerParams, scene: Record, track: Record, t_us: int) -> bool:
     """Whether the track lives on for its looks only: lost for so long that its place does not tell who is there."""
     return bool(t_us - track.seen_us > max(params.lost_s * 1e6, LEAST_FRAMES * scene.interval_us))

@@ -9,7 +9,7 @@ Nothing here costs anything where there are no vectors.
 import numpy as np
 import numpy.typing as npt
 
-from sightline_streaming.core.kernel import Record, Records, inner
+from sightline_streaming.core.kernel import Record, Records, inner, leaf
 from sightline_streaming.core.params import TrackerParams
 
 # In place of a likeness where a track or a detection has no vector.
@@ -53,14 +53,14 @@ def compare(looks: Records, tracks: Records, n_slots: int, seen: Looks, even: fl
     return likeness
 
 
-@inner
+@leaf
 def is_known(looks: Records, slot: int, seen: Looks) -> bool:
     """Whether a slot's track has a vector, where detections have some."""
     size = seen.shape[1]
     return size > 0 and _track_length(looks[slot].vector, size) > 0.0
 
 
-@inner
+@leaf
 def forget(look: Record) -> None:
     """Make a vector unknown."""
     for k in range(look.vector.shape[0]):
@@ -89,7 +89,7 @@ def learn(
             look.vector[k] = np.int16(np.rint(mean[k] * SCALE / np.sqrt(squares)))
 
 
-@inner
+@leaf
 def _covered(params: TrackerParams, d: int, boxes: npt.NDArray[np.float32], scores: npt.NDArray[np.float32]) -> bool:
     """Whether another detection of any class lies on a good part of the box."""
     a = boxes[d]
@@ -102,7 +102,7 @@ def _covered(params: TrackerParams, d: int, boxes: npt.NDArray[np.float32], scor
     return False
 
 
-@inner
+@leaf
 def _length(vector: npt.NDArray[np.int8]) -> float:
     squares = 0
     for k in range(vector.shape[0]):
@@ -110,7 +110,7 @@ def _length(vector: npt.NDArray[np.int8]) -> float:
     return float(np.sqrt(float(squares)))
 
 
-@inner
+@leaf
 def _track_length(vector: npt.NDArray[np.int16], size: int) -> float:
     squares = 0
     for k in range(size):
@@ -118,7 +118,7 @@ def _track_length(vector: npt.NDArray[np.int16], size: int) -> float:
     return float(np.sqrt(float(squares)))
 
 
-@inner
+@leaf
 def _dot(vector: npt.NDArray[np.int16], seen: npt.NDArray[np.int8]) -> float:
     total = 0
     for k in range(seen.shape[0]):

@@ -11,7 +11,7 @@ frame's share of it.
 import numpy as np
 import numpy.typing as npt
 
-from sightline_streaming.core.kernel import Record, inner, kernel
+from sightline_streaming.core.kernel import Record, leaf, leaf_kernel
 from sightline_streaming.core.params import TrackerParams
 
 # A track of no more observations than this has no speed to speak of.
@@ -30,7 +30,7 @@ VERY_FAST = 50.0
 LEAST_SHRINK = 0.3
 
 
-@kernel
+@leaf_kernel
 def start_motion(params: TrackerParams, track: Record, box: npt.NDArray[np.float32]) -> None:
     """Put a new track at ``box``, its speed unknown."""
     track.position[0] = 0.5 * (box[0] + box[2])
@@ -45,7 +45,7 @@ def start_motion(params: TrackerParams, track: Record, box: npt.NDArray[np.float
         track.spread[axis, 2] = (params.first_speed * size) ** 2
 
 
-@kernel
+@leaf_kernel
 def restart_motion(params: TrackerParams, track: Record, dt_s: float, box: npt.NDArray[np.float32]) -> None:
     """Put a track at ``box`` with the speed that took its centre there in ``dt_s`` > 0 (two-point differencing, Bar-Shalom)."""
     x, y = track.position[0], track.position[1]
@@ -59,7 +59,7 @@ def restart_motion(params: TrackerParams, track: Record, dt_s: float, box: npt.N
         track.spread[axis, 2] = 2.0 * noise / (dt_s * dt_s) + (SPEEDING_UP * track.speed[axis]) ** 2
 
 
-@inner
+@leaf
 def in_perspective(params: TrackerParams, track: Record, dt_s: float) -> float:
     """Time, s, for which the present speed on the picture takes an object as far as its steady speed in the world does.
 
@@ -74,7 +74,7 @@ def in_perspective(params: TrackerParams, track: Record, dt_s: float) -> float:
     return float(dt_s / (1.0 - min(max(grown, -params.most_grown), params.most_grown)))
 
 
-@kernel
+@leaf_kernel
 def predict(
     params: TrackerParams, track: Record, dt_s: float, box: npt.NDArray[np.float64], variance: npt.NDArray[np.float64]
 ) -> None:
@@ -93,7 +93,7 @@ def predict(
         variance[axis] = _moved(params, track, axis, dt_s) + noise
 
 
-@kernel
+@leaf_kernel
 def surprise(box: npt.NDArray[np.float64], variance: npt.NDArray[np.float64], measured: npt.NDArray[np.float32]) -> float:
     """Squared distance of a measured box from the predicted one in standard deviations, summed over the 4 coordinates."""
     x = 0.5 * (box[0] + box[2] - measured[0] - measured[2])
@@ -103,7 +103,7 @@ def surprise(box: npt.NDArray[np.float64], variance: npt.NDArray[np.float64], me
     return float(x * x / variance[0] + y * y / variance[1] + w * w / variance[2] + h * h / variance[3])
 
 
-@kernel
+@leaf_kernel
 def observe(params: TrackerParams, track: Record, dt_s: float, box: npt.NDArray[np.float32], score: float) -> None:
     """Advance the state by ``dt_s`` and take in a measured box; the less sure the detector, the less it counts."""
     size = _size(track)
@@ -127,7 +127,7 @@ def observe(params: TrackerParams, track: Record, dt_s: float, box: npt.NDArray[
         track.spread[axis, 2] = fast - gain_speed * both
 
 
-@inner
+@leaf
 def is_first_step(track: Record, dt_s: float, box: npt.NDArray[np.float32]) -> bool:
     """Whether a young track's next box lies so far off that its speed is better taken from this step alone."""
     if track.hits > YOUNG or dt_s <= 0.0:
@@ -135,7 +135,7 @@ def is_first_step(track: Record, dt_s: float, box: npt.NDArray[np.float32]) -> b
     return bool(step_between(track, track.speed[0] * dt_s, track.speed[1] * dt_s, box) > BRISK)
 
 
-@inner
+@leaf
 def step_between(track: Record, x: float, y: float, box: npt.NDArray[np.float32]) -> float:
     """Distance of a box's centre from the track's last place moved by ``x``, ``y`` pixels.
 
@@ -147,12 +147,12 @@ def step_between(track: Record, x: float, y: float, box: npt.NDArray[np.float32]
     return float(np.sqrt(across * across + up * up))
 
 
-@inner
+@leaf
 def _size(track: Record) -> float:
     return float(max(0.5 * (track.position[2] + track.position[3]), 1.0))
 
 
-@inner
+@leaf
 def _restless(params: TrackerParams, track: Record, axis: int, size: float) -> float:
     """Standard deviation of a speed's change after 1 s."""
     usual, speed = params.accelerate * size, track.speed[axis]
@@ -161,7 +161,7 @@ def _restless(params: TrackerParams, track: Record, axis: int, size: float) -> f
     return float(speed * speed / (VERY_FAST * size))
 
 
-@inner
+@leaf
 def _moved(params: TrackerParams, track: Record, axis: int, dt_s: float) -> float:
     """Variance of a coordinate ``dt_s`` after the last observation."""
     size = _size(track)

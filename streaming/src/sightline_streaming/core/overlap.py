@@ -1,9 +1,9 @@
 """How much boxes overlap."""
 
-from sightline_streaming.core.kernel import inner
+from sightline_streaming.core.kernel import leaf
 
 
-@inner
+@leaf
 def overlap(a0: float, a1: float, a2: float, a3: float, b0: float, b1: float, b2: float, b3: float) -> float:
     """Intersection over union of boxes x1 y1 x2 y2; 0 where they share nothing or one is empty."""
     width = min(a2, b2) - max(a0, b0)

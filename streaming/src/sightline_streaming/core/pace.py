@@ -9,7 +9,7 @@ Metres are those between the two means' places on the ground: H · (x, y, 1) by 
 import numpy as np
 
 from sightline_streaming.core.geometry import Floats
-from sightline_streaming.core.kernel import Record, inner
+from sightline_streaming.core.kernel import Record, leaf
 from sightline_streaming.core.memory import N_BINS
 from sightline_streaming.core.records import INTERPOLATED
 
@@ -27,7 +27,7 @@ STILL = 0.1
 SIZES_S, METRES_S, STEADY = range(3)
 
 
-@inner
+@leaf
 def begin_pace(path: Record) -> None:
     """Nothing is known of the path's speed yet."""
     path.n_bins = 0
@@ -40,7 +40,7 @@ def begin_pace(path: Record) -> None:
     path.steady_m = np.nan
 
 
-@inner
+@leaf
 def follow_pace(
     site: Record, path: Record, row: Record, emission: Record, x: float, y: float, scale_x: float, scale_y: float
 ) -> None:
@@ -74,7 +74,7 @@ def follow_pace(
     path.bin_y += y
 
 
-@inner
+@leaf
 def note_pace(path: Record, emission: Record, pace: Floats) -> None:
     """Write what is known of the speed at an emission to ``pace`` (3,)."""
     if path.sampled:
@@ -86,7 +86,7 @@ def note_pace(path: Record, emission: Record, pace: Floats) -> None:
         pace[:] = np.nan
 
 
-@inner
+@leaf
 def _close_bin(path: Record) -> None:
     if path.n_bins == N_BINS:
         for k in range(N_BINS - 1):
@@ -102,7 +102,7 @@ def _close_bin(path: Record) -> None:
     path.bin_n = 0
 
 
-@inner
+@leaf
 def _tell_pace(site: Record, path: Record, row: Record, emission: Record, scale_x: float, scale_y: float) -> None:
     last = path.n_bins - 1
     first = last - 1
@@ -137,7 +137,7 @@ def _tell_pace(site: Record, path: Record, row: Record, emission: Record, scale_
         row.top_m_s = max(row.top_m_s, path.speed_m)
 
 
-@inner
+@leaf
 def _speed(site: Record, path: Record, a: int, b: int, scale_x: float, scale_y: float) -> float:
     """m/s from one bin's mean to another's; not a number where one lies at or beyond the horizon."""
     ax, ay, a_ahead = _on_ground(site.to_ground, path.mean_x[a] * scale_x, path.mean_y[a] * scale_y)
@@ -147,7 +147,7 @@ def _speed(site: Record, path: Record, a: int, b: int, scale_x: float, scale_y: 
     return float(np.hypot(bx - ax, by - ay) / ((path.mean_us[b] - path.mean_us[a]) * 1e-6))
 
 
-@inner
+@leaf
 def _on_ground(h: Floats, x: float, y: float) -> tuple[float, float, bool]:
     """Place on the ground, m, of a point on the picture, and whether it lies before the horizon."""
     w = h[6] * x + h[7] * y + h[8]

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sightline_streaming.core.geometry import Floats, cut_at, extent_across, is_inside, side_of
-from sightline_streaming.core.kernel import Record, Records, inner
+from sightline_streaming.core.kernel import Record, Records, inner, leaf
 from sightline_streaming.core.pace import begin_pace, follow_pace, note_pace
 from sightline_streaming.core.records import ENDED, INTERPOLATED
 from sightline_streaming.core.rows import BOXES, CROSSING, SEGMENT, VISIT, Log, add_row, with_room
@@ -48,7 +48,7 @@ def write_paths(
     return log
 
 
-@inner
+@leaf
 def forget_places(path: Record) -> None:
     """Let a track start anew at all lines and zones."""
     path.crossed = 0
@@ -77,7 +77,7 @@ def _by_slot(emissions: Records) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.
     return order, first
 
 
-@inner
+@leaf
 def _follow(
     rules: Rules,
     site: Record,
@@ -125,7 +125,7 @@ def _follow(
         path.y = y
 
 
-@inner
+@leaf
 def _add_track_row(log: Log, kind: int, camera: Record, emission: Record) -> int:
     place = add_row(log, kind, camera)
     log.rows[place].track_no = emission.track_no
@@ -133,7 +133,7 @@ def _add_track_row(log: Log, kind: int, camera: Record, emission: Record) -> int
     return place
 
 
-@inner
+@leaf
 def _open_segment(camera: Record, log: Log, emission: Record, window: int, path: Record) -> int:
     place = _add_track_row(log, SEGMENT, camera, emission)
     row = log.rows[place]
@@ -147,7 +147,7 @@ def _open_segment(camera: Record, log: Log, emission: Record, window: int, path:
     return place
 
 
-@inner
+@leaf
 def _append_box(log: Log, row: Record, emission: Record, step_px: float) -> None:
     box = log.boxes[log.used[BOXES]]
     log.used[BOXES] += 1
@@ -164,7 +164,7 @@ def _append_box(log: Log, row: Record, emission: Record, step_px: float) -> None
         row.score_sum += emission.score
 
 
-@inner
+@leaf
 def _pass_line(
     rules: Rules,
     site: Record,
@@ -216,7 +216,7 @@ def _pass_line(
     path.towards[line] = 0
 
 
-@inner
+@leaf
 def _pass_zone(
     rules: Rules,
     site: Record,
@@ -241,7 +241,7 @@ def _pass_zone(
         path.left_us[zone] = emission.t_us
 
 
-@inner
+@leaf
 def _end_stays(site: Record, camera: Record, log: Log, emission: Record, path: Record) -> None:
     """The track ends: so do its stays, at its last box where it was inside."""
     for zone in range(site.n_zones):
@@ -251,7 +251,7 @@ def _end_stays(site: Record, camera: Record, log: Log, emission: Record, path: R
             _write_visit(site, zone, camera, log, emission, path)
 
 
-@inner
+@leaf
 def _write_visit(site: Record, zone: int, camera: Record, log: Log, emission: Record, path: Record) -> None:
     row = log.rows[_add_track_row(log, VISIT, camera, emission)]
     row.place = site.first_zone + zone

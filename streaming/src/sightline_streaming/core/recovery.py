@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sightline_streaming.core.assignment import match
-from sightline_streaming.core.kernel import Record, Records, inner
+from sightline_streaming.core.kernel import Record, Records, inner, leaf
 from sightline_streaming.core.lifecycle import is_gone
 from sightline_streaming.core.looks import UNKNOWN, Likeness
 from sightline_streaming.core.motion import predict
@@ -55,7 +55,7 @@ def match_on_the_way(
         match(worth, detection_of, slot_of)
 
 
-@inner
+@leaf
 def _best_overlap(track: Record, predicted: npt.NDArray[np.float64], box: npt.NDArray[np.float32]) -> float:
     """Largest overlap of ``box`` with the predicted box, put to places between the track's last one and the predicted one."""
     back_x = track.position[0] - 0.5 * (predicted[0] + predicted[2])

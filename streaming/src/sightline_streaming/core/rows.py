@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from sightline_streaming.core.kernel import Record, Records, inner
+from sightline_streaming.core.kernel import Record, Records, inner, leaf
 
 SEGMENT, CROSSING, VISIT, COUNT, HEALTH, EVENT, ANOMALY = range(7)
 
@@ -98,11 +98,14 @@ def at_least(records: Records, used: int, more: int) -> Records:
     return larger
 
 
-@inner
+@leaf
 def copy_record(to: Records, place: int, records: Records, k: int) -> None:
-    """``to[place] = records[k]``, byte by byte: as one value, a record of a kilobyte takes seconds to compile."""
-    size = records.itemsize
-    target, source = to.view(np.uint8), records.view(np.uint8)
+    """``to[place] = records[k]``, word by word: as one value, a record of a kilobyte takes seconds to compile.
+
+    Records are whole words of 8 bytes long. Byte by byte, this was half of the shard kernel's time.
+    """
+    size = records.itemsize // 8
+    target, source = to.view(np.int64), records.view(np.int64)
     for at in range(size):
         target[place * size + at] = source[k * size + at]
 
@@ -120,7 +123,7 @@ def with_evidence(log: Log, boxes: int) -> Log:
     return Log(log.used, log.rows, log.boxes, at_least(log.evidence, log.used[EVIDENCES], boxes))
 
 
-@inner
+@leaf
 def add_row(log: Log, kind: int, camera: Record) -> int:
     """Place of a new row of the camera's session; needs room."""
     place = int(log.used[ROWS])

@@ -18,7 +18,7 @@ from sightline_contract.batch import EVEN_SCALE
 from sightline_streaming.core.desk import EMISSIONS, HEALTH_ROW, SLOTS, Desk, pack, unpack, with_looks, with_results
 from sightline_streaming.core.events import forget_alarms, watch
 from sightline_streaming.core.geometry import Floats
-from sightline_streaming.core.kernel import Record, Records, inner, kernel
+from sightline_streaming.core.kernel import Record, Records, inner, kernel, leaf
 from sightline_streaming.core.looks import forget
 from sightline_streaming.core.memory import NO_SESSION, REMEMBERED_SEQS, Parts
 from sightline_streaming.core.params import TrackerParams
@@ -93,7 +93,7 @@ def run_shard(
     return new, log
 
 
-@inner
+@leaf
 def _ends(camera: Record, header: Record) -> int:
     """What must end before a message can be taken: rows name one model version, tracks know one size of frame."""
     if camera.session == NO_SESSION or header.session < camera.session:
@@ -132,7 +132,7 @@ def _end(
     return desk, log
 
 
-@inner
+@leaf
 def _start_session(rules: Rules, camera: Record, header: Record) -> None:
     known = camera.session != NO_SESSION
     camera.session = header.session
@@ -146,7 +146,7 @@ def _start_session(rules: Rules, camera: Record, header: Record) -> None:
     camera.closed_before = (_gap_start(camera, header) - rules.lateness_us) // rules.window_us
 
 
-@inner
+@leaf
 def _gap_start(camera: Record, header: Record) -> int:
     """When the frames missing before a message began to be missing."""
     if camera.last_us > 0:
@@ -176,7 +176,7 @@ def _note_message(camera: Record, header: Record, desk: Desk, log: Log) -> Log:
     return log
 
 
-@inner
+@leaf
 def _arrival(camera: Record, header: Record, health: Record) -> int:
     """How a message comes; it is remembered as met, and counted."""
     ahead = header.seq - camera.next_seq
@@ -204,13 +204,13 @@ def _arrival(camera: Record, header: Record, health: Record) -> int:
     return LATE
 
 
-@inner
+@leaf
 def _word(seq: int) -> int:
     """Which of the camera's words remembers a message."""
     return seq % REMEMBERED_SEQS // 64
 
 
-@inner
+@leaf
 def _bit(seq: int) -> np.uint64:
     """The message's bit in its word."""
     return np.uint64(1) << np.uint64(seq % 64)
@@ -281,7 +281,7 @@ def _note_look_size(camera: Record, header: Record, desk: Desk) -> Desk:
     return desk
 
 
-@inner
+@leaf
 def _take_late(
     rules: Rules, site: Record, buffer: Bytes, header: Record, camera: Record, ring: Ring, health: Record, expected: bool
 ) -> None:
@@ -299,7 +299,7 @@ def _take_late(
     health.late_rows += header.detections
 
 
-@inner
+@leaf
 def _count_frame(
     site: Record, buffer: Bytes, header: Record, first: int, n: int, ring: Ring, place: int, in_time: bool, expects: bool
 ) -> None:
@@ -316,7 +316,7 @@ def _count_frame(
             window.late_rows += not in_time
 
 
-@inner
+@leaf
 def _read_frame(
     site: Record, buffer: Bytes, header: Record, first: int, n: int, boxes: npt.NDArray[np.float32],
     scores: npt.NDArray[np.float32], classes: npt.NDArray[np.uint8], seen: npt.NDArray[np.int8],
@@ -343,7 +343,7 @@ def _read_frame(
     return kept
 
 
-@inner
+@leaf
 def _count_objects(rules: Rules, camera: Record, ring: Ring, emissions: Records, paths: Records) -> None:
     """Count each track once in every window that it has a box in, and as new in the first of them that is open."""
     for k in range(emissions.shape[0]):

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from sightline_streaming.core.association import associate
-from sightline_streaming.core.emission import emit_beginning, emit_past, emit_refound, room_for
-from sightline_streaming.core.kernel import Record, Records, inner, kernel
+from sightline_streaming.core.emission import emit_beginning, emit_past, emit_refound, most_emissions, room_for
+from sightline_streaming.core.kernel import Record, Records, kernel, leaf
 from sightline_streaming.core.lifecycle import confirm_if_due, expired, forget_false_start, free_slot, remember, start_track
 from sightline_streaming.core.looks import compare, forget, is_known, learn
 from sightline_streaming.core.motion import is_first_step, observe, restart_motion
@@ -73,19 +73,17 @@ def step_with_looks(
     t_us = _note_time(scene[0], t_us)
     while n_slots > 0 and not tracks[n_slots - 1].live:
         n_slots -= 1
-    for slot in range(n_slots):
-        if tracks[slot].live and expired(params, scene[0], tracks[slot], t_us, is_known(looks, slot, seen)):
-            emissions, n_emissions = _end(tracks[slot], slot, emissions, n_emissions)
+    wanted = n_emissions + most_emissions(scene[0], tracks, n_slots, t_us) + boxes.shape[0]
+    if wanted > emissions.shape[0]:
+        emissions = room_for(emissions, wanted)
+    n_emissions = _end_expired(params, scene[0], tracks, n_slots, emissions, n_emissions, t_us, looks, seen)
     likeness = compare(looks, tracks, n_slots, seen, even)
     detection_of, slot_of = associate(params, scene[0], tracks, n_slots, t_us, boxes, scores, classes, likeness)
-    for slot in range(n_slots):
-        if detection_of[slot] >= 0:
-            d = detection_of[slot]
-            emissions, n_emissions = _observe(
-                params, scene[0], tracks[slot], slot, emissions, n_emissions, t_us, boxes[d], scores[d]
-            )
-            if seen.shape[1] > 0:
-                learn(params, looks[slot], seen, d, boxes, scores)
+    n_emissions = _observe_all(params, scene[0], tracks, detection_of, emissions, n_emissions, t_us, boxes, scores)
+    if seen.shape[1] > 0:
+        for slot in range(n_slots):
+            if detection_of[slot] >= 0:
+                learn(params, looks[slot], seen, detection_of[slot], boxes, scores)
     for d in range(boxes.shape[0]):
         if slot_of[d] == FREE and scores[d] >= params.new_score:
             tracks, n_slots, slot = free_slot(tracks, n_slots)
@@ -93,7 +91,7 @@ def step_with_looks(
             if seen.shape[1] > 0:
                 forget(looks[slot])
                 learn(params, looks[slot], seen, d, boxes, scores)
-            emissions, n_emissions = _confirm(params, scene[0], tracks[slot], slot, emissions, n_emissions)
+            n_emissions = _confirm(params, scene[0], tracks[slot], slot, emissions, n_emissions)
     return tracks, n_slots, emissions, n_emissions
 
 
@@ -102,14 +100,15 @@ def finish(
     scene: Records, tracks: Records, n_slots: int, emissions: Records, n_emissions: int
 ) -> tuple[Records, int, Records, int]:
     """End all tracks: the session is over, the next frame may have any time."""
+    emissions = room_for(emissions, n_emissions + n_slots)
     for slot in range(n_slots):
         if tracks[slot].live:
-            emissions, n_emissions = _end(tracks[slot], slot, emissions, n_emissions)
+            n_emissions = _end(tracks[slot], slot, emissions, n_emissions)
     scene[0].time_us = 0
     return tracks, n_slots, emissions, n_emissions
 
 
-@inner
+@leaf
 def _note_time(scene: Record, t_us: int) -> int:
     if scene.time_us == 0:
         scene.time_us = t_us
@@ -129,7 +128,44 @@ def _note_time(scene: Record, t_us: int) -> int:
     return t_us
 
 
-@inner
+@leaf
+def _end_expired(
+    params: TrackerParams,
+    scene: Record,
+    tracks: Records,
+    n_slots: int,
+    emissions: Records,
+    n_emissions: int,
+    t_us: int,
+    looks: Records,
+    seen: npt.NDArray[np.int8],
+) -> int:
+    for slot in range(n_slots):
+        if tracks[slot].live and expired(params, scene, tracks[slot], t_us, is_known(looks, slot, seen)):
+            n_emissions = _end(tracks[slot], slot, emissions, n_emissions)
+    return n_emissions
+
+
+@leaf
+def _observe_all(
+    params: TrackerParams,
+    scene: Record,
+    tracks: Records,
+    detection_of: npt.NDArray[np.int32],
+    emissions: Records,
+    n_emissions: int,
+    t_us: int,
+    boxes: npt.NDArray[np.float32],
+    scores: npt.NDArray[np.float32],
+) -> int:
+    for slot in range(detection_of.shape[0]):
+        d = detection_of[slot]
+        if d >= 0:
+            n_emissions = _observe(params, scene, tracks[slot], slot, emissions, n_emissions, t_us, boxes[d], scores[d])
+    return n_emissions
+
+
+@leaf
 def _observe(
     params: TrackerParams,
     scene: Record,
@@ -140,7 +176,7 @@ def _observe(
     t_us: int,
     box: npt.NDArray[np.float32],
     score: float,
-) -> tuple[Records, int]:
+) -> int:
     dt_s = (t_us - track.seen_us) * 1e-6
     if is_first_step(track, dt_s, box):
         forget_false_start(params, track, box)
@@ -150,29 +186,24 @@ def _observe(
     remember(params, track, t_us, box, score)
     if not track.confirmed:
         return _confirm(params, scene, track, slot, emissions, n_emissions)
-    emissions, n_emissions = emit_refound(emissions, n_emissions, track, slot, scene.interval_us, params.fill_s * 1e6)
-    emissions = room_for(emissions, n_emissions + 1)
+    n_emissions = emit_refound(emissions, n_emissions, track, slot, scene.interval_us, params.fill_s * 1e6)
     emit_past(emissions[n_emissions], track, slot, OBSERVED, int(track.n_past) - 1)
-    return emissions, n_emissions + 1
+    return n_emissions + 1
 
 
-@inner
-def _confirm(
-    params: TrackerParams, scene: Record, track: Record, slot: int, emissions: Records, n_emissions: int
-) -> tuple[Records, int]:
+@leaf
+def _confirm(params: TrackerParams, scene: Record, track: Record, slot: int, emissions: Records, n_emissions: int) -> int:
     if not confirm_if_due(params, scene, track):
-        return emissions, n_emissions
-    emissions, n_emissions = emit_beginning(emissions, n_emissions, track, slot, scene.interval_us)
-    emissions = room_for(emissions, n_emissions + 1)
+        return n_emissions
+    n_emissions = emit_beginning(emissions, n_emissions, track, slot, scene.interval_us)
     emit_past(emissions[n_emissions], track, slot, OBSERVED, int(track.n_past) - 1)
-    return emissions, n_emissions + 1
+    return n_emissions + 1
 
 
-@inner
-def _end(track: Record, slot: int, emissions: Records, n_emissions: int) -> tuple[Records, int]:
+@leaf
+def _end(track: Record, slot: int, emissions: Records, n_emissions: int) -> int:
     track.live = 0
     if not track.confirmed:
-        return emissions, n_emissions
-    emissions = room_for(emissions, n_emissions + 1)
+        return n_emissions
     emit_past(emissions[n_emissions], track, slot, ENDED, int(track.n_past) - 1)
-    return emissions, n_emissions + 1
+    return n_emissions + 1

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sightline_streaming.core.geometry import Floats
-from sightline_streaming.core.kernel import Record, inner
+from sightline_streaming.core.kernel import Record, inner, leaf
 from sightline_streaming.core.memory import N_PAST
 from sightline_streaming.core.pace import METRES_S, SIZES_S
 from sightline_streaming.core.records import OBSERVED
@@ -26,7 +26,7 @@ PAST_US = 500_000
 IDLE, PENDING, TOLD = 0, 1, 2
 
 
-@inner
+@leaf
 def forget_rules(trail: Record) -> None:
     """Let a track start anew at all rules."""
     trail.phase[:] = IDLE
@@ -38,7 +38,7 @@ def forget_rules(trail: Record) -> None:
     trail.amount[:] = 0.0
 
 
-@inner
+@leaf
 def move_trail(
     trail: Record, emission: Record, pace: Floats, scale_x: float, scale_y: float
 ) -> tuple[float, float, float, int]:
@@ -87,21 +87,21 @@ def move_trail(
     return dx, dy, length, began_us
 
 
-@inner
+@leaf
 def _rest(trail: Record, t_us: int, x: float, y: float) -> None:
     trail.still_us = t_us
     trail.rest_x = x
     trail.rest_y = y
 
 
-@inner
+@leaf
 def _end_step(trail: Record, t_us: int, x: float, y: float) -> None:
     trail.step_us = t_us
     trail.step_x = x
     trail.step_y = y
 
 
-@inner
+@leaf
 def _keep_box(trail: Record, emission: Record) -> None:
     """The last box of the trail; the one before moves to the past where that is due."""
     box = trail.box
@@ -153,7 +153,7 @@ def add_evidence(log: Log, trail: Record) -> Log:
     return log
 
 
-@inner
+@leaf
 def _write_box(log: Log, track_no: int, t_us: int, box: npt.NDArray[np.float32]) -> None:
     evidence = log.evidence[log.used[EVIDENCES]]
     log.used[EVIDENCES] += 1

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sightline_streaming.core.baseline import HOUR_US, end_hour, habit_of, note_window
-from sightline_streaming.core.kernel import Record, Records, inner
+from sightline_streaming.core.kernel import Record, Records, inner, leaf
 from sightline_streaming.core.memory import HABIT, WINDOW
 from sightline_streaming.core.rows import COUNT, Log, add_row, with_room
 from sightline_streaming.core.site import Rules
@@ -39,7 +39,7 @@ def empty_ring(rules: Rules) -> Ring:
     return Ring(np.zeros(rules.open_windows, WINDOW), np.zeros((rules.open_windows, 256, 3), np.int64), np.zeros(256, HABIT))
 
 
-@inner
+@leaf
 def open_window(rules: Rules, ring: Ring, camera: Record, t_us: int) -> int:
     """Place of the window of ``t_us``, or -1 where it is closed or further ahead than the ring reaches."""
     number = t_us // rules.window_us
@@ -74,7 +74,7 @@ def close_before(rules: Rules, site: Record, ring: Ring, camera: Record, log: Lo
     return log
 
 
-@inner
+@leaf
 def empty_window(window: Record, tallies: npt.NDArray[np.int64]) -> None:
     """Make a place of the ring free for another window."""
     window.open = 0
@@ -84,7 +84,7 @@ def empty_window(window: Record, tallies: npt.NDArray[np.int64]) -> None:
     tallies[:] = 0
 
 
-@inner
+@leaf
 def _write(site: Record, window: Record, tallies: npt.NDArray[np.int64], camera: Record, log: Log) -> None:
     """One row per configured class and per class seen; one row without a class where there would be none."""
     written = 0
@@ -109,7 +109,7 @@ def _write(site: Record, window: Record, tallies: npt.NDArray[np.int64], camera:
         written += 1
 
 
-@inner
+@leaf
 def _learn(rules: Rules, ring: Ring, place: int, camera: Record, log: Log) -> None:
     """Add a written window to its hour; the hour's last window ends it."""
     window, habits = ring.windows[place], ring.habits
@@ -150,7 +150,7 @@ def expect_missing(
     return log
 
 
-@inner
+@leaf
 def _missing_before(frames: int, from_us: int, to_us: int, t_us: int) -> int:
     """How many of ``frames`` frames, spread evenly between ``from_us`` and ``to_us``, lie before ``t_us``."""
     if t_us <= from_us:

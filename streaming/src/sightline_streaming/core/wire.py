@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from sightline_contract.batch import EVEN_SCALE, MAX_APPEARANCE_SIZE
 from sightline_contract.ids import SCHEMA_VERSION
-from sightline_streaming.core.kernel import Record, Records, kernel
+from sightline_streaming.core.kernel import Record, Records, kernel, leaf_kernel
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -89,7 +89,7 @@ def join(parts: Sequence[bytes]) -> tuple[Bytes, npt.NDArray[np.int64]]:
     return np.frombuffer(b"".join(parts), np.uint8), starts
 
 
-@kernel
+@leaf_kernel
 def u16_at(buffer: Bytes, at: int) -> int:
     """The little-endian uint16 at ``at``."""
     return int(buffer[at]) | (int(buffer[at + 1]) << 8)
@@ -109,7 +109,7 @@ def _read_all(buffer: Bytes, starts: npt.NDArray[np.int64], headers: Records) ->
             headers[i].readable = _keeps_contract(buffer, headers[i], number[_SCHEMA_VERSION], length)
 
 
-@kernel
+@leaf_kernel
 def _walk(
     buffer: Bytes,
     at: int,
@@ -140,7 +140,7 @@ def _walk(
     return True
 
 
-@kernel
+@leaf_kernel
 def _fill(header: Record, number: npt.NDArray[np.int64], place: npt.NDArray[np.int64], length: npt.NDArray[np.int64]) -> None:
     header.session = number[_SESSION]
     header.seq = number[_SEQ]
@@ -167,7 +167,7 @@ def _fill(header: Record, number: npt.NDArray[np.int64], place: npt.NDArray[np.i
     header.detections = length[_SCORES]
 
 
-@kernel
+@leaf_kernel
 def _keeps_contract(buffer: Bytes, header: Record, schema_version: int, length: npt.NDArray[np.int64]) -> bool:
     """The checks of ``parse_batch`` beyond protobuf's own."""
     schema_version &= 0xFFFFFFFF
@@ -192,7 +192,7 @@ def _keeps_contract(buffer: Bytes, header: Record, schema_version: int, length: 
     )
 
 
-@kernel
+@leaf_kernel
 def _varint(buffer: Bytes, at: int, end: int) -> tuple[int, int]:
     """A varint of up to 10 bytes as int64, higher bits dropped, and the place behind it, or a negative place."""
     value = np.uint64(0)
@@ -206,7 +206,7 @@ def _varint(buffer: Bytes, at: int, end: int) -> tuple[int, int]:
     return 0, -1
 
 
-@kernel
+@leaf_kernel
 def _tag(buffer: Bytes, at: int, end: int) -> tuple[int, int]:
     """A field's tag and the place behind it; negative where it is longer than 5 bytes or its field number is none."""
     tag, behind = _varint(buffer, at, end)
@@ -215,7 +215,7 @@ def _tag(buffer: Bytes, at: int, end: int) -> tuple[int, int]:
     return tag, behind
 
 
-@kernel
+@leaf_kernel
 def _size(buffer: Bytes, at: int, end: int) -> tuple[int, int]:
     """A length and the place behind it; negative where the bytes it announces are not there."""
     size, behind = _varint(buffer, at, end)
@@ -256,7 +256,7 @@ def _skip(buffer: Bytes, at: int, end: int, field: int, wire_type: int) -> int:
         field, wire_type = tag >> 3, tag & 7
 
 
-@kernel
+@leaf_kernel
 def _is_utf8(buffer: Bytes, at: int, end: int) -> bool:
     """Whether the bytes are UTF-8 as RFC 3629 has it: shortest forms, no surrogates, nothing above U+10FFFF."""
     while at < end:
@@ -286,7 +286,7 @@ def _is_utf8(buffer: Bytes, at: int, end: int) -> bool:
     return True
 
 
-@kernel
+@leaf_kernel
 def same_bytes(a: Bytes, a_at: int, b: Bytes, b_at: int, length: int) -> bool:
     """Whether two stretches of ``length`` bytes are equal."""
     for i in range(length):  # noqa: SIM110  numba knows no all() of a generator
