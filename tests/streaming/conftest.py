@@ -18,9 +18,10 @@ from sightline.broker import Broker
 from sightline_contract.batch import Frames, set_frames
 from sightline_contract.detection_pb2 import DetectionBatch
 from sightline_contract.topics import DETECTIONS, Topic
-from sightline_lakehouse.tables import Table
+from sightline_lakehouse.tables import TRACKER_FACTS, Table
 from sightline_streaming.application import Application
 from sightline_streaming.config import JobConfig, KafkaConfig, Triggers
+from sightline_streaming.fact_frames import all_facts
 
 START_US = 1_760_000_000_000_000
 CAMERA_YAML = """
@@ -61,8 +62,9 @@ class Site:
         return Application(self.config, jobs, spark=self.spark)
 
     def rows(self, table: Table) -> list[dict[str, Any]]:
-        """This camera's rows."""
-        everything: list[dict[str, Any]] = DeltaTable(f"{self.config.table_root}/{table.path}").to_pyarrow_table().to_pylist()
+        """This camera's rows; of the log, its facts."""
+        found = DeltaTable(f"{self.config.table_root}/{table.path}").to_pyarrow_table()
+        everything: list[dict[str, Any]] = (all_facts(found) if table is TRACKER_FACTS else found).to_pylist()
         return [row for row in everything if row.get("camera_id", self.camera) == self.camera]
 
     def send(self, topic: Topic, *values: bytes, key: str | None = None) -> None:

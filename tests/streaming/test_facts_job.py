@@ -1,7 +1,7 @@
 """The facts job on facts written by hand: every kind reaches its table, once, and its topic."""
 
 import json
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from sightline_lakehouse.tables import (
     CAMERA_HEALTH,
     COUNT_ANOMALIES,
     DEAD_LETTERS,
+    FACT_KINDS,
     LINE_CROSSINGS,
     OBJECT_COUNTS,
     SCENE_EVENTS,
@@ -27,6 +28,7 @@ from sightline_lakehouse.tables import (
     TRACKER_FACTS,
     ZONE_VISITS,
 )
+from sightline_streaming.fact_frames import SCHEMA, pack_log
 
 if TYPE_CHECKING:
     from tests.streaming.conftest import Site
@@ -38,7 +40,7 @@ T0_US = int(T0.timestamp()) * 1_000_000
 
 
 def fact(kind: str, camera: str, **values: object) -> dict[str, Any]:
-    row: dict[str, Any] = dict.fromkeys(column.name for column in TRACKER_FACTS.columns)
+    row: dict[str, Any] = dict.fromkeys(SCHEMA.names)
     row |= {
         "kind": kind,
         "camera_id": camera,
@@ -48,7 +50,6 @@ def fact(kind: str, camera: str, **values: object) -> dict[str, Any]:
         "window_start_us": T0_US,
         "arrived_us": T0_US + 2_000_000,
         "model_version": "1",
-        "event_date": date(2025, 10, 9),
     }
     return row | values
 
@@ -100,8 +101,12 @@ def facts_of_every_kind(camera: str) -> list[dict[str, Any]]:
 
 
 def write_facts(site: "Site", rows: list[dict[str, Any]]) -> None:
-    schema = arrow_schema(TRACKER_FACTS)
-    write_deltalake(f"{site.config.table_root}/{TRACKER_FACTS.path}", pa.Table.from_pylist(rows, schema), mode="append")
+    by_kind = {kind: [row for row in rows if row["kind"] == kind] for kind in FACT_KINDS}
+    tables = {kind: pa.Table.from_pylist(found, SCHEMA) for kind, found in by_kind.items()}
+    log = pack_log(tables, shard=0, partition=0, offset=0, arrived_us=T0_US)
+    log["event_date"] = T0.date()
+    table = pa.Table.from_pandas(log, arrow_schema(TRACKER_FACTS), preserve_index=False)
+    write_deltalake(f"{site.config.table_root}/{TRACKER_FACTS.path}", table, mode="append")
 
 
 def test_facts_become_rows_of_their_tables_and_messages(site: "Site") -> None:

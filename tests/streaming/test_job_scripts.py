@@ -20,6 +20,7 @@ from sightline.broker import Broker
 from sightline.java import find_java
 from sightline_contract.topics import DETECTIONS
 from sightline_lakehouse.tables import TRACKER_FACTS
+from sightline_streaming.fact_frames import all_facts
 
 SCRIPTS = Path(__file__).parents[2] / "streaming/jobs"
 SPARK_HOME = Path(pyspark.__file__).parent
@@ -108,7 +109,7 @@ def test_spark_submit_tracks_a_filled_topic_on_a_standalone_cluster(
         command = [*submit, *sizes, *script]
         done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    facts = DeltaTable(f"{tmp_path}/tables/{TRACKER_FACTS.path}").to_pyarrow_table().to_pylist()
+    facts = all_facts(DeltaTable(f"{tmp_path}/tables/{TRACKER_FACTS.path}").to_pyarrow_table()).to_pylist()
     own = [row for row in facts if row["camera_id"] == "cluster"]
     assert sum(row["observations"] for row in own if row["kind"] == "segment") == 60
     assert sum(row["frames_received"] for row in own if row["kind"] == "health") == 60

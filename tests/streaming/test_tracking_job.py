@@ -18,6 +18,7 @@ from sightline_lakehouse.tables import (
     TRACKER_FACTS,
     ZONE_VISITS,
 )
+from sightline_streaming.fact_frames import all_facts
 
 if TYPE_CHECKING:
     from tests.streaming.conftest import Site
@@ -63,7 +64,7 @@ def test_a_broken_message_is_a_fact_with_its_coordinates_and_the_stream_lives_on
     site.send(DETECTIONS, poison)
     site.send_batches(0, 1)
     site.run("tracking")
-    facts = DeltaTable(f"{site.config.table_root}/{TRACKER_FACTS.path}").to_pyarrow_table().to_pylist()
+    facts = all_facts(DeltaTable(f"{site.config.table_root}/{TRACKER_FACTS.path}").to_pyarrow_table()).to_pylist()
     (dead,) = [row for row in facts if row["payload"] == poison]
     assert dead["kind"] == "dead_letter"
     assert "protobuf" in dead["reason"]

@@ -33,7 +33,7 @@ def _run(jobs: list[str], options: argparse.Namespace) -> int:
     from sightline_streaming.application import Application
     from sightline_streaming.status import State, StatusFile
 
-    status = StatusFile(options.status)
+    status = StatusFile(options.status, options.progress)
     status.write(State.STARTING)
     asked = _Asked()
     try:
@@ -89,6 +89,7 @@ def _parser(jobs: Sequence[str]) -> argparse.ArgumentParser:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="stands above the file, repeatable")
     parser.add_argument("--drain", action="store_true", help="take all input that is there, then end")
     parser.add_argument("--status", type=Path, metavar="FILE", help="keep a JSON status file")
+    parser.add_argument("--progress", type=Path, metavar="FILE", help="append a JSON line for every micro-batch")
     parser.add_argument("--debug", action="store_true", help="show the stack trace of an error")
     parser.add_argument("--master", metavar="URL", help="start Spark here instead of under spark-submit, for instance local[4]")
     parser.add_argument("--jars", default="", metavar="PATHS", help="with --master: Spark's jars, as a class path")

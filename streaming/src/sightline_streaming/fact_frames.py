@@ -1,14 +1,15 @@
-"""Facts of a shard as tables: the columns of ``tables.TRACKER_FACTS``, as Arrow and as pandas for Spark's operator.
+"""Facts of a shard as Arrow, and as rows of the log ``bronze.tracker_facts``.
 
-All of them but the last, ``event_date``: tracking.py says why.
+The log keeps facts as Arrow wrote them: a row holds up to ``PART_ROWS`` facts of one kind as an IPC stream. As Spark rows,
+some sixty columns wide and mostly null, they cost the JVM twice as much as the tracker itself; nobody reads the log but the
+``facts`` job, which makes of it the tables that people read.
 
-The packed columns of a segment (``times_ms``, ``boxes``, ``sources``) travel as binary, since Spark turns every number of an
-array column into a Python object on its way out of a pandas operator; ``unpack_boxes`` makes arrays of them where columns
-stay in Arrow.
+The packed columns of a segment (``times_ms``, ``boxes``, ``sources``) are binary, 21 bytes a box; ``unpack_boxes`` makes arrays
+of them where columns stay in Arrow.
 """
 
 import json
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,7 @@ import pandas as pd
 import pyarrow as pa
 
 from sightline_contract.ids import track_id
-from sightline_lakehouse.tables import TRACKER_FACTS
+from sightline_lakehouse.tables import FACT_COLUMNS, FACT_KINDS
 from sightline_streaming.core.rows import (
     ANOMALY,
     BOXES,
@@ -31,8 +32,8 @@ from sightline_streaming.core.rows import (
 )
 from sightline_streaming.core.shard import Facts
 
-GIVEN = replace(TRACKER_FACTS, columns=TRACKER_FACTS.columns[:-1])
-"""What is given here: all columns of the log but ``event_date``."""
+# Facts in a row of the log at most: a row must fit into memory a few times over, wherever it is read.
+PART_ROWS = 65_536
 
 _ARROW_TYPES = {
     "string": pa.string(),
@@ -44,39 +45,83 @@ _ARROW_TYPES = {
     "double": pa.float64(),
     "date": pa.date32(),
 }
-SCHEMA = pa.schema([pa.field(c.name, _ARROW_TYPES[c.type], c.nullable) for c in GIVEN.columns])
-
-# Types of pandas that hold nulls and give Spark whole Arrow arrays.
-_PANDAS_TYPES = {
-    pa.bool_(): pd.BooleanDtype(),
-    pa.int32(): pd.Int32Dtype(),
-    pa.int64(): pd.Int64Dtype(),
-    pa.float32(): pd.Float32Dtype(),
-    pa.float64(): pd.Float64Dtype(),
-}
+SCHEMA = pa.schema([pa.field(c.name, _ARROW_TYPES[c.type], c.nullable) for c in FACT_COLUMNS])
+# Fast rather than small: what is packed here is read once, seconds later.
+_IPC = pa.ipc.IpcWriteOptions(compression="lz4")
 
 Columns = dict[str, pa.Array]
 
 
-def to_pandas(facts: Facts) -> pd.DataFrame:
-    """One row per fact, with exactly the columns of ``GIVEN``."""
-    frame: pd.DataFrame = to_arrow(facts).to_pandas(types_mapper=_PANDAS_TYPES.get, date_as_object=True)
-    return frame
+def log_rows(facts: Facts, shard: int, partition: int, offset: int, arrived_us: int) -> pd.DataFrame:
+    """The facts as rows of the log, without ``event_date``; the coordinates are those of the first message behind them."""
+    tables = {kind: pa.table(columns) for kind, columns in _by_kind(facts).items()}
+    return pack_log(tables, shard, partition, offset, arrived_us)
+
+
+def pack_log(tables: Mapping[str, pa.Table], shard: int, partition: int, offset: int, arrived_us: int) -> pd.DataFrame:
+    """``log_rows`` for facts that are tables already, by kind."""
+    rows = [
+        (kind, shard, part, table.num_rows, arrived_us, partition, offset, _packed_table(table))
+        for kind, whole in tables.items()
+        for part, table in enumerate(_parts(whole))
+    ]
+    names = ["kind", "shard", "part", "facts", "arrived_us", "source_partition", "source_offset", "payload"]
+    frame = pd.DataFrame(rows, columns=names)
+    return frame.astype({"shard": np.int32, "part": np.int32, "source_partition": np.int32})
+
+
+def read_log(log: pa.Table) -> dict[str, pa.Table]:
+    """The facts in rows of the log, by kind, each with all columns of ``SCHEMA``."""
+    payloads: dict[str, list[bytes]] = {}
+    for kind, payload in zip(log["kind"].to_pylist(), log["payload"].to_pylist(), strict=True):
+        payloads.setdefault(kind, []).append(payload)
+    return {kind: _widened(kind, found) for kind, found in payloads.items()}
+
+
+def all_facts(log: pa.Table) -> pa.Table:
+    """The facts in rows of the log, of all kinds."""
+    return pa.concat_tables([SCHEMA.empty_table(), *read_log(log).values()])
 
 
 def to_arrow(facts: Facts) -> pa.Table:
-    """One row per fact, with exactly the columns of ``GIVEN``."""
-    kinds = {
-        "segment": _segments(facts),
-        "crossing": _crossings(facts),
-        "visit": _visits(facts),
-        "event": _events(facts),
-        "count": _counts(facts),
-        "anomaly": _anomalies(facts),
-        "health": _health(facts),
-        "dead_letter": _dead_letters(facts),
-    }
-    return pa.concat_tables([_table(kind, columns) for kind, columns in kinds.items()]).combine_chunks()
+    """One row per fact, with exactly the columns of ``SCHEMA``."""
+    return pa.concat_tables([_table(kind, pa.table(columns)) for kind, columns in _by_kind(facts).items()]).combine_chunks()
+
+
+def _by_kind(facts: Facts) -> dict[str, Columns]:
+    columns = (
+        _segments(facts), _crossings(facts), _visits(facts), _events(facts), _health(facts), _counts(facts), _anomalies(facts),
+        _dead_letters(facts),
+    )  # fmt: skip
+    return dict(zip(FACT_KINDS, columns, strict=True))
+
+
+def _parts(table: pa.Table) -> Iterator[pa.Table]:
+    for first in range(0, table.num_rows, PART_ROWS):
+        yield table.slice(first, PART_ROWS)
+
+
+def _packed_table(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema, options=_IPC) as stream:
+        stream.write_table(table)
+    return bytes(sink.getvalue())
+
+
+def _widened(kind: str, payloads: Iterable[bytes]) -> pa.Table:
+    tables = [pa.ipc.open_stream(payload).read_all() for payload in payloads]
+    return pa.concat_tables([_table(kind, table) for table in tables])
+
+
+def _table(kind: str, given: pa.Table) -> pa.Table:
+    """``given`` with all columns of SCHEMA, null where it has none."""
+    n = given.num_rows
+    have = {name: given[name] for name in given.column_names}
+    have["kind"] = pa.array([kind], pa.string()).take(pa.array(np.zeros(n, np.int64)))
+    return pa.table(
+        [have[field.name].cast(field.type) if field.name in have else pa.nulls(n, field.type) for field in SCHEMA],
+        schema=SCHEMA,
+    )
 
 
 def unpack_boxes(batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -110,15 +155,6 @@ def rows_of(facts: Facts, kind: int) -> npt.NDArray[np.void]:
     rows = facts.log.rows[: facts.log.used[ROWS]]
     own: npt.NDArray[np.void] = rows[rows["kind"] == kind]
     return own
-
-
-def _table(kind: str, columns: Columns) -> pa.Table:
-    n = len(columns["start_us"])
-    columns["kind"] = pa.array([kind], pa.string()).take(pa.array(np.zeros(n, np.int64)))
-    return pa.table(
-        [columns[field.name].cast(field.type) if field.name in columns else pa.nulls(n, field.type) for field in SCHEMA],
-        schema=SCHEMA,
-    )
 
 
 def _origin(facts: Facts, rows: npt.NDArray[np.void]) -> Columns:

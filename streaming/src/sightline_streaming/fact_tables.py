@@ -25,7 +25,7 @@ from sightline_lakehouse.tables import (
     ZONE_VISITS,
     Table,
 )
-from sightline_streaming.fact_frames import unpack_boxes
+from sightline_streaming.fact_frames import read_log, unpack_boxes
 
 TABLE_OF_KIND: dict[str, Table] = {
     "segment": TRACK_SEGMENTS,
@@ -52,18 +52,14 @@ def site_labels(cameras: Iterable[CameraConfig]) -> SiteLabels:
     return {(camera.camera_id, number): label for camera in cameras for number, label in camera.site_labels.items()}
 
 
-def split_facts(facts: pa.Table, labels: SiteLabels, window_s: int) -> dict[Table, pa.Table]:
-    """Rows of every table that the facts (rows of bronze.tracker_facts) speak of."""
-    rows = {table: _rows(facts, kind, table, labels, window_s) for kind, table in TABLE_OF_KIND.items()}
-    return {table: found for table, found in rows.items() if found.num_rows}
+def split_facts(log: pa.Table, labels: SiteLabels, window_s: int) -> dict[Table, pa.Table]:
+    """Rows of every table that rows of the log bronze.tracker_facts speak of."""
+    return {TABLE_OF_KIND[kind]: _rows(facts, kind, labels, window_s) for kind, facts in read_log(log).items()}
 
 
-def _rows(facts: pa.Table, kind: str, table: Table, labels: SiteLabels, window_s: int) -> pa.Table:
-    schema = arrow_schema(table)
-    found = facts.filter(pc.equal(facts["kind"], kind))
-    if found.num_rows == 0:
-        return schema.empty_table()
-    (own,) = found.combine_chunks().to_batches()
+def _rows(facts: pa.Table, kind: str, labels: SiteLabels, window_s: int) -> pa.Table:
+    schema = arrow_schema(TABLE_OF_KIND[kind])
+    (own,) = facts.combine_chunks().to_batches()
     if kind == "segment":
         own = unpack_boxes(own)
     derive = _DERIVE | {
@@ -133,6 +129,7 @@ _DERIVE: dict[str, _Derive] = {
     "window_start": _time("window_start_us"),
     "arrived_at": _time("arrived_us"),
     "completeness": _completeness,
+    "event_date": lambda rows: rows["start_us"].cast(pa.timestamp("us", "UTC")).cast(pa.date32()),
     "lag_ms": lambda rows: pc.divide(rows["lag_us"], 1000),
     "hour_start": _time("start_us"),
     "seen": lambda rows: rows["objects"],

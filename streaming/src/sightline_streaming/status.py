@@ -27,10 +27,14 @@ class State(StrEnum):
 
 
 class StatusFile:
-    """Writes ``{"state", "error", "queries": {name: {"batches", "rows", "rows_per_s", "batch_ms"}}}`` to a file, if any."""
+    """Writes ``{"state", "error", "queries": {name: {"batches", "rows", "rows_per_s", "batch_ms"}}}`` to a file, if any.
 
-    def __init__(self, path: Path | None) -> None:
+    Every micro-batch's whole progress report, as Spark makes it, is appended to ``progress``, if given: a line of JSON each.
+    """
+
+    def __init__(self, path: Path | None, progress: Path | None = None) -> None:
         self._path = path
+        self._progress = progress
         self._written = 0.0
         self._queries: dict[str, dict[str, Any]] = {}
 
@@ -56,6 +60,7 @@ class StatusFile:
         for progress in query.recentProgress:
             if progress.batchId < told["batches"]:
                 continue
+            self._append(progress.json)
             told = {
                 "batches": progress.batchId + 1,
                 "rows": told["rows"] + progress.numInputRows,
@@ -63,3 +68,8 @@ class StatusFile:
                 "batch_ms": progress.batchDuration,
             }
         self._queries[query.name] = told
+
+    def _append(self, report: str) -> None:
+        if self._progress is not None:
+            with self._progress.open("a", encoding="utf-8") as lines:
+                lines.write(report + "\n")

@@ -8,8 +8,8 @@ writes nothing twice. A new checkpoint is a new writer to Delta and would read t
 Order within a micro-batch does not matter here: the core sorts each camera's messages by (session, seq).
 """
 
-import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from sightline_contract.topics import DETECTIONS
 from sightline_lakehouse.tables import TRACKER_FACTS
 from sightline_streaming.core.shard import process_shard
 from sightline_streaming.core.site import ShardConfig, shard_config
-from sightline_streaming.fact_frames import GIVEN, to_pandas
+from sightline_streaming.fact_frames import log_rows
 from sightline_streaming.job import Job, JobContext
 from sightline_streaming.kafka import micro_batch_options, read_topics
 from sightline_streaming.sharding import shard_keys
@@ -31,14 +31,13 @@ from sightline_streaming.sharding import shard_keys
 Operator = Callable[[tuple[Any, ...], Iterator[pd.DataFrame], GroupState], Iterator[pd.DataFrame]]
 
 STATE_SCHEMA = "shard_state binary"
+LOG_SCHEMA = replace(TRACKER_FACTS, columns=TRACKER_FACTS.columns[:-1]).schema_ddl
 
 
 def shard_operator(config: ShardConfig) -> Operator:
     """What runs in a Python worker: all messages of one shard and micro-batch, and the shard's state."""
 
-    def track_shard(_key: tuple[Any, ...], parts: Iterator[pd.DataFrame], state: GroupState) -> Iterator[pd.DataFrame]:
-        # PySpark joins the groups' frames; pandas 2 warns that an all-null column may count for more in pandas 3.
-        warnings.filterwarnings("ignore", "The behavior of DataFrame concatenation", FutureWarning)
+    def track_shard(key: tuple[Any, ...], parts: Iterator[pd.DataFrame], state: GroupState) -> Iterator[pd.DataFrame]:
         messages = pd.concat(list(parts), ignore_index=True)
         after, facts = process_shard(
             config,
@@ -50,7 +49,8 @@ def shard_operator(config: ShardConfig) -> Operator:
             messages["arrived_us"].to_numpy(),
         )
         state.update((after,))
-        yield to_pandas(facts)
+        first = messages.iloc[0]
+        yield log_rows(facts, int(key[0]), int(first["partition"]), int(first["offset"]), int(messages["arrived_us"].max()))
 
     return track_shard
 
@@ -74,11 +74,11 @@ def track(messages: DataFrame, config: ShardConfig, shards: int, partitions: int
         F.unix_micros("timestamp").alias("arrived_us"),
     )
     facts = columns.groupBy("shard").applyInPandasWithState(
-        shard_operator(config), GIVEN.schema_ddl, STATE_SCHEMA, "append", GroupStateTimeout.NoTimeout
+        shard_operator(config), LOG_SCHEMA, STATE_SCHEMA, "append", GroupStateTimeout.NoTimeout
     )
     # The operator's rows are columnar, and the sort before a partitioned write takes none but those that a projection has made
-    # (Spark 4.2: "ColumnarBatchRow cannot be cast to UnsafeRow"): so the date is told here and not in the core.
-    return facts.withColumn("event_date", F.to_date(F.timestamp_micros("start_us")))
+    # (Spark 4.2: "ColumnarBatchRow cannot be cast to UnsafeRow"): so the date is told here and not in the operator.
+    return facts.withColumn("event_date", F.to_date(F.timestamp_micros("arrived_us")))
 
 
 def start(context: JobContext) -> tuple[StreamingQuery, ...]:

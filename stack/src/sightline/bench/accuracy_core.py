@@ -17,7 +17,7 @@ _BATCH_US = 10_000_000
 
 
 def run_core(city: City) -> pa.Table:
-    """All facts but segments, with the columns of ``bronze.tracker_facts``."""
+    """All facts but segments, as ``fact_frames.to_arrow`` gives them."""
     config = shard_config(city.configs, window_s=60.0, allowed_lateness_s=LATENESS_S)
     state: bytes | None = None
     logs = []

@@ -96,7 +96,7 @@ def _true_dead(truth: Truth) -> pd.DataFrame:
 
 
 def logged_facts(log: pa.Table, forwards: dict[str, str]) -> Known:
-    """What rows of ``bronze.tracker_facts`` say; ``forwards`` has each camera's name of forward."""
+    """What the tracker's facts say; ``forwards`` has each camera's name of forward."""
     kinds = {kind: log.filter(pc.equal(log["kind"], kind)) for kind in pc.unique(log["kind"]).to_pylist()}
 
     def of(kind: str, *columns: str) -> pd.DataFrame:

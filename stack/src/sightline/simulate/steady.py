@@ -19,6 +19,7 @@ from sightline_contract.batch import Frames, set_frames
 from sightline_contract.camera import CameraConfig, Line, Zone
 from sightline_contract.detection_pb2 import DetectionBatch
 from sightline_contract.errors import ConfigError
+from sightline_contract.ids import SCHEMA_VERSION
 
 LOOP_S = 60
 SCRIPTS = 32
@@ -60,8 +61,8 @@ class SteadyCity:
     def __init__(self, cameras: int, fps: int, objects: int, seed: int, start_us: int) -> None:
         if not (cameras >= 1 and 1 <= fps <= 120 and 1 <= objects <= MOST_OBJECTS):
             raise ConfigError(
-                f"a city of {cameras} cameras, {fps} frames/s and {objects} objects: give one camera or more, up to 120 frames/s "
-                f"and up to {MOST_OBJECTS} objects"
+                f"a city of {cameras} cameras, {fps} frames/s and {objects} objects: give a camera or more, up to 120 frames/s, "
+                f"up to {MOST_OBJECTS} objects"
             )
         self.cameras, self.fps, self.objects, self.start_us = cameras, fps, objects, start_us
         self._scripts = [_script(fps, objects, seed * SCRIPTS + k) for k in range(min(SCRIPTS, cameras))]
@@ -137,10 +138,12 @@ def _script(fps: int, objects: int, seed: int) -> Script:
         span = range(second * fps, (second + 1) * fps)
         one = [_frame(rng, boxes[f], seen[f], classes, sizes) for f in span]
         counts = np.array([len(found[2]) for found in one], np.uint16)
-        batch = DetectionBatch(frame_rate_mhz=fps * 1000)
+        batch = DetectionBatch(
+            schema_version=SCHEMA_VERSION, frame_width=FRAME_SIZE[0], frame_height=FRAME_SIZE[1], frame_rate_mhz=fps * 1000
+        )
         offsets = (np.arange(fps) * 1000 // fps).astype(np.uint16)
-        parts = (np.concatenate([found[part] for found in one]) for part in range(3))
-        set_frames(batch, Frames(offsets, counts, *parts))
+        boxes_of, scores_of, classes_of = (np.concatenate([found[part] for found in one]) for part in range(3))
+        set_frames(batch, Frames(offsets, counts, boxes_of, scores_of, classes_of))
         columns.append(batch.SerializeToString())
         detections.append(int(counts.sum()))
     return Script(tuple(columns), tuple(detections), crossings)
