@@ -17,6 +17,7 @@ from pyspark.sql import SparkSession
 from sightline.broker import Broker
 from sightline_contract.batch import Frames, set_frames
 from sightline_contract.detection_pb2 import DetectionBatch
+from sightline_contract.ids import SCHEMA_VERSION
 from sightline_contract.topics import DETECTIONS, Topic
 from sightline_lakehouse.tables import TRACKER_FACTS, Table
 from sightline_streaming.application import Application
@@ -123,7 +124,7 @@ def walker(camera: str, number: int) -> bytes:
     x = 0.1 + 0.8 * (number * 10 + frames) / 60
     boxes = np.stack([x, np.full(10, 0.6), np.full(10, 0.08), np.full(10, 0.3)], axis=1).astype(np.float32)
     batch = DetectionBatch(
-        schema_version=1,
+        schema_version=SCHEMA_VERSION,
         node_id="node",
         camera_id=camera,
         model_name="hand-made",

@@ -18,8 +18,8 @@ LATER_SESSION = Camera(session=START_US + 2 * HOUR_US).batch(0)
     [
         (b"\xffpoison", b"cam-1", "not a DetectionBatch (protobuf does not parse)"),
         (None, b"cam-1", "message has no payload"),
-        (b"", b"cam-1", "schema_version 0 is not spoken here (1 to 1)"),
-        (Camera(extra={"schema_version": 9}).batch(0), b"cam-1", "schema_version 9 is not spoken here (1 to 1)"),
+        (b"", b"cam-1", "schema_version 0 is not spoken here (1 to 2)"),
+        (Camera(extra={"schema_version": 9}).batch(0), b"cam-1", "schema_version 9 is not spoken here (1 to 2)"),
         (Camera(extra={"frame_width": 0}).batch(0), b"cam-1", "frame size 0x720 is empty"),
         (GOOD.batch(0), b"cam-2", "key 'cam-2' is not the message's camera_id"),
         (WILD, b"cam-1", f"counts cannot be true: session {START_US}, seq {2**50}, first_frame 0"),

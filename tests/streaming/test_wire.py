@@ -5,12 +5,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sightline_contract.batch import Frames, parse_batch, set_frames
+from sightline_contract.batch import Frames, get_frames, parse_batch, set_frames
 from sightline_contract.detection_pb2 import DetectionBatch
 from sightline_contract.errors import ContractError
 from sightline_streaming.core.wire import decode, number_texts
 
 U64 = st.integers(0, 2**63 - 1)
+
+
+PACKED_COLUMNS = ("frame_steps_ms", "frame_counts", "references", "box_changes", "score_changes", "class_changes")
+
+
+def near(column: bytes) -> st.SearchStrategy[bytes]:
+    """The column with one byte changed, put in or taken out."""
+    at, octet = st.integers(0, len(column)), st.integers(0, 255)
+    return st.builds(lambda k, b, gone: column[:k] + bytes([b]) + column[k + gone :], at, octet, st.integers(0, 2))
 
 
 @st.composite
@@ -20,7 +29,7 @@ def messages(draw: st.DrawFn) -> bytes:
     n = int(counts.sum())
     offsets = draw(st.lists(st.integers(0, 999), min_size=len(counts), max_size=len(counts)))
     message = DetectionBatch(
-        schema_version=draw(st.sampled_from([1, 1, 1, 1, 0, 2])),
+        schema_version=draw(st.sampled_from([1, 2])),
         node_id=draw(st.text(max_size=3)),
         camera_id=draw(st.sampled_from(["cam-1", "cam-1", "kamera-ä", "a" * 200, ""])),
         model_version=draw(st.text(max_size=3)),
@@ -37,13 +46,19 @@ def messages(draw: st.DrawFn) -> bytes:
     boxes, scores = rng.random((n, 4), np.float32), rng.random(n, np.float32)
     size = draw(st.sampled_from([None, 0, 1, 3, 128, 129]))
     looks = None if size is None else rng.integers(-127, 128, (n, size)).astype(np.int8)
-    set_frames(message, Frames(np.sort(offsets).astype(np.uint16), counts, boxes, scores, np.zeros(n, np.uint8), looks, 0.5))
+    classes = rng.integers(0, 256, n).astype(np.uint8)
+    set_frames(message, Frames(np.sort(offsets).astype(np.uint16), counts, boxes, scores, classes, looks, 0.5))
+    if draw(st.integers(0, 9)) == 0:
+        message.schema_version = draw(st.sampled_from([0, 1, 2, 3, 2**32 - 1]))
     if draw(st.integers(0, 9)) == 0:
         message.appearance_size = draw(st.sampled_from([0, 2, 2**32 - 1]))
     if draw(st.integers(0, 9)) == 0:
         message.appearance_even = draw(st.sampled_from([0, 999, 1000, 2**32 - 1]))
     if draw(st.integers(0, 9)) == 0:
         message.frame_offset_ms = np.array(offsets, "<u2").tobytes()
+    if draw(st.integers(0, 4)) == 0:
+        column = draw(st.sampled_from(PACKED_COLUMNS))
+        setattr(message, column, draw(st.one_of(st.binary(max_size=12), near(getattr(message, column)))))
     return message.SerializeToString()
 
 
@@ -109,14 +124,35 @@ def test_a_message_is_read_as_the_contract_reads_it(payloads: list[bytes]) -> No
         for name in ("captured_us", "frame_rate_mhz", "frames_skipped", "end_of_session"):
             assert header[name] == getattr(batch, name)
         assert (header["width"], header["height"]) == (batch.frame_width, batch.frame_height)
-        assert column("offsets", 2 * header["frames"]) == batch.frame_offset_ms
-        assert column("counts", 2 * header["frames"]) == batch.detections_per_frame
-        assert column("boxes", 8 * header["detections"]) == batch.boxes
-        assert column("scores", header["detections"]) == batch.scores
-        assert column("classes", header["detections"]) == batch.classes
+        frames = get_frames(batch)
+        assert column("offsets", 2 * header["frames"]) == frames.offset_ms.astype("<u2").tobytes()
+        assert column("counts", 2 * header["frames"]) == frames.counts.astype("<u2").tobytes()
+        units = np.frombuffer(column("boxes", 8 * header["detections"]), "<u2").reshape(-1, 4)
+        px = units * np.tile([header["px_per_unit_x"], header["px_per_unit_y"]], 2)
+        np.testing.assert_allclose(px, frames.boxes * np.tile([batch.frame_width, batch.frame_height], 2), rtol=1e-6)
+        assert column("scores", header["detections"]) == np.rint(frames.scores * 255).astype(np.uint8).tobytes()
+        assert column("classes", header["detections"]) == frames.classes.tobytes()
         assert header["appearance_even"] == batch.appearance_even
         assert header["appearance_size"] == batch.appearance_size
         assert column("appearance", header["detections"] * int(header["appearance_size"])) == batch.appearance
+
+
+def test_messages_of_both_versions_are_read_side_by_side() -> None:
+    boxes = np.array([[0.5, 0.5, 0.25, 0.5]], np.float32)
+    payloads = []
+    for version in (1, 2, 1, 2):
+        batch = DetectionBatch(schema_version=version, camera_id="c", captured_us=1, frame_width=640, frame_height=480)
+        one = Frames(np.array([7], np.uint16), np.ones(1, np.uint16), boxes, np.ones(1, np.float32), np.full(1, 3, np.uint8))
+        set_frames(batch, one)
+        payloads.append(batch.SerializeToString())
+    read = decode(payloads)
+    for header in read.headers:
+        units = read.buffer[header["boxes_at"] :][:8].view("<u2").astype(float)
+        px = units * np.tile([header["px_per_unit_x"], header["px_per_unit_y"]], 2)
+        assert px.tolist() == pytest.approx([320, 240, 160, 240], abs=0.01)
+        assert read.buffer[header["offsets_at"]] == 7
+        assert (read.buffer[header["scores_at"]], read.buffer[header["classes_at"]]) == (255, 3)
+    assert read.headers["readable"].tolist() == [1] * 4
 
 
 def test_messages_do_not_read_into_each_other() -> None:

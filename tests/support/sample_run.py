@@ -16,6 +16,7 @@ from sample_tables import write_rows
 from sightline_contract.batch import Frames, set_frames
 from sightline_contract.camera import AlertRule, CameraConfig, Line, Zone
 from sightline_contract.detection_pb2 import DetectionBatch
+from sightline_contract.ids import SCHEMA_VERSION
 
 CAMERA = CameraConfig(
     camera_id="gate-1",
@@ -239,7 +240,9 @@ def _dead_letter(offset: int, second: float) -> Row:
 
 def _message(seq: int, offset: int) -> Row:
     counts = [2 if seq == 1 else 1] * 10
-    batch = DetectionBatch(schema_version=1, node_id="node-1", camera_id=CAMERA.camera_id, session=SESSION, seq=seq)
+    batch = DetectionBatch(
+        schema_version=SCHEMA_VERSION, node_id="node-1", camera_id=CAMERA.camera_id, session=SESSION, seq=seq
+    )
     batch.captured_us = START_US + seq * 1_000_000
     batch.frame_width, batch.frame_height = CAMERA.frame_size
     total = sum(counts)

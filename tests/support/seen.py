@@ -7,6 +7,7 @@ import numpy as np
 
 from sightline_contract.batch import Frames, set_frames
 from sightline_contract.detection_pb2 import DetectionBatch
+from sightline_contract.ids import SCHEMA_VERSION
 
 START_US = 1_760_000_040_000_000  # begins a minute
 WIDTH, HEIGHT = 1280, 720
@@ -63,7 +64,7 @@ class Camera:
                 classes.append(thing.class_id)
                 looks.append(look_of(thing.looks, ordinal, self.look_size))
         message = DetectionBatch(
-            schema_version=1,
+            schema_version=SCHEMA_VERSION,
             node_id="node-1",
             camera_id=self.camera_id,
             model_version=self.model_version,
@@ -77,8 +78,6 @@ class Camera:
             frames_skipped=self.skipped,
             end_of_session=end,
         )
-        for name, value in self.extra.items():
-            setattr(message, name, value)
         set_frames(
             message,
             Frames(
@@ -91,6 +90,8 @@ class Camera:
                 0.5,
             ),
         )
+        for name, value in self.extra.items():
+            setattr(message, name, value)
         return message.SerializeToString()
 
     def batches(self, seqs: Iterable[int], *, end: bool = False) -> list[bytes]:

@@ -2,7 +2,7 @@
 
 import zlib
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 def track_id(camera_id: str, session: int, track_no: int) -> str:

@@ -17,10 +17,14 @@ class Topic:
 
 _DAY_MS = 24 * 3600 * 1000
 
+# How producers of detections compress; level 3 is zstd's own default. The topic asks for zstd, too, so that the broker
+# stores their batches as they come, and compresses those of a producer that does not.
+PRODUCER_COMPRESSION: dict[str, str | int] = {"compression.type": "zstd", "compression.level": 3}
+
 DETECTIONS = Topic(
     "detections", "camera_id", "DetectionBatch (protobuf)", "Up to a second of one camera's detections.",
     # The broker's clock: capture times are bounded against it, and a node whose clock is wrong writes its own.
-    config={"retention.ms": str(7 * _DAY_MS), "message.timestamp.type": "LogAppendTime"},
+    config={"retention.ms": str(7 * _DAY_MS), "message.timestamp.type": "LogAppendTime", "compression.type": "zstd"},
 )  # fmt: skip
 EVENTS = Topic(
     "events", "camera_id", "DetectionEvent (JSON)", "One critical detection, sent at once.", partitions=1,

@@ -13,13 +13,13 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from sightline_contract.detection_pb2 import DetectionBatch
 from sightline_contract.errors import BrokerError
 from sightline_contract.events import DetectionEvent, NodeStatus
-from sightline_contract.topics import DETECTIONS, EVENTS, NODE_STATUS
+from sightline_contract.topics import DETECTIONS, EVENTS, NODE_STATUS, PRODUCER_COMPRESSION
 from sightline_edge.config import Kafka
 
 # librdkafka writes its own lines; what matters of them is in the errors raised here.
 _library_logger = logging.getLogger("sightline_edge.librdkafka")
 
-_BULK = {"compression.type": "zstd", "linger.ms": 20, "queue.buffering.max.kbytes": 65536}
+_BULK = {**PRODUCER_COMPRESSION, "linger.ms": 20, "queue.buffering.max.kbytes": 65536}
 _AT_ONCE = {"linger.ms": 0, "socket.nagle.disable": True}
 
 

@@ -60,3 +60,28 @@ def accuracy_command(
     from sightline.bench.accuracy import Choice, bench_accuracy
 
     bench_accuracy(Choice(cameras, minutes, seed, traffic, scene, faults, core, examples), json, work)
+
+
+@bench_app.command("wire")
+def wire_command(
+    cameras: Annotated[int, typer.Option(min=1, max=5000, help="Simulated cameras.")] = 200,
+    seconds: Annotated[int, typer.Option(min=1, max=3600, help="Simulated seconds.")] = 60,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same city.")] = 1,
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of SEQUENCE/{det/det.txt,gt/gt.txt,seqinfo.ini}.", show_default=False)
+    ] = None,
+    kafka: Annotated[bool, typer.Option(help="Send all to a broker of its own and read its files.")] = True,
+    repeats: Annotated[int, typer.Option(min=0, help="Repetitions of each timing; 0 times nothing.")] = 5,
+    json: Annotated[Path | None, typer.Option(help="Write all numbers here, too.", show_default=False)] = None,
+) -> None:
+    """Bytes per detection, plain, with zstd and in Kafka's files, beside JSON and MessagePack of the same content.
+
+    A message is compressed alone, with those of a node's 20 cameras, and with as many of a city's as a producer takes. With
+    --data the tracker's scores tell what the contract's rounding of boxes does.
+    """
+    from sightline.cli import naming_missing_packages
+
+    with naming_missing_packages("bench wire", "bench,stack"):
+        from sightline.bench.wire import WireChoice, bench_wire
+
+        bench_wire(WireChoice(cameras, seconds, seed, kafka, repeats), data, json)

@@ -13,6 +13,7 @@ from sightline.bench.stopwatch import Rate, race
 from sightline_contract.batch import Frames, set_frames
 from sightline_contract.camera import CameraConfig
 from sightline_contract.detection_pb2 import DetectionBatch
+from sightline_contract.ids import SCHEMA_VERSION
 from sightline_streaming.core.params import FIXED_CAMERA
 from sightline_streaming.core.shard import process_shard
 from sightline_streaming.core.site import shard_config
@@ -94,7 +95,7 @@ def messages(camera_id: str, objects: int, seed: int) -> list[bytes]:
         frames = slice(second * FRAME_RATE, (second + 1) * FRAME_RATE)
         n = int(seen[frames].sum())
         message = DetectionBatch(
-            schema_version=1,
+            schema_version=SCHEMA_VERSION,
             node_id="node-1",
             camera_id=camera_id,
             model_version="1",

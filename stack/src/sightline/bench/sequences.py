@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
+import numpy as np
+
 from sightline_contract.camera import Scene
 from sightline_contract.errors import ConfigError, SourceError
 from sightline_streaming.motchallenge import MAX_FRAME, Table, in_frame, read_detections
@@ -41,6 +43,7 @@ class Sequence:
     frame_rate: float
     n_frames: int
     detections: Table
+    frame_size: tuple[int, int]  # px; of a seqinfo.ini without one, what holds all detections
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,9 @@ def _read(folder: Path, choice: Choice) -> Sequence:
     rate = info.number("frameRate", DEFAULT_FRAME_RATE)
     if not 0.001 <= rate <= 1000.0:
         raise SourceError(f"{info.path}: frameRate {rate:g} is not usable: give frames per second, from 0.001 to 1000")
-    return Sequence(folder.name, folder, _rules(folder.name), _scene(info, choice), rate, n_frames, detections)
+    whole = tuple(int(edge) for edge in np.ceil((detections[:, 1:3] + detections[:, 3:5]).max(axis=0)))
+    frame_size = (int(size[0]), int(size[1])) if min(size) > 0 else (whole[0], whole[1])
+    return Sequence(folder.name, folder, _rules(folder.name), _scene(info, choice), rate, n_frames, detections, frame_size)
 
 
 def _rules(name: str) -> str:

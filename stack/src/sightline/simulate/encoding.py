@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from sightline_contract.batch import BOX_SCALE, SCORE_SCALE, Frames, set_frames
 from sightline_contract.detection_pb2 import DetectionBatch
 from sightline_contract.ids import SCHEMA_VERSION
 
@@ -48,9 +49,12 @@ def encode(
     offset_ms: npt.NDArray[np.uint16], counts: npt.NDArray[np.uint16], boxes: npt.NDArray[np.uint16],
     scores: npt.NDArray[np.uint8], classes: npt.NDArray[np.uint8],
 ) -> bytes:  # fmt: skip
-    """The message's bytes; ``batch`` is the camera's template and is written over."""
+    """The message's bytes; ``batch`` is the camera's template and is written over.
+
+    ``boxes`` are in 1/65535 of the frame, ``scores`` in 1/255.
+    """
     batch.session, batch.seq, batch.captured_us = session, seq, captured_us
     batch.frame_rate_mhz, batch.first_frame, batch.frames_skipped, batch.end_of_session = rate_mhz, first_frame, skipped, last
-    batch.frame_offset_ms, batch.detections_per_frame = offset_ms.tobytes(), counts.tobytes()
-    batch.boxes, batch.scores, batch.classes = boxes.tobytes(), scores.tobytes(), classes.tobytes()
+    shares, sureness = boxes / np.float32(BOX_SCALE), scores / np.float32(SCORE_SCALE)
+    set_frames(batch, Frames(offset_ms, counts, shares.astype(np.float32), sureness.astype(np.float32), classes))
     return batch.SerializeToString()

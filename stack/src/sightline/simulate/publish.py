@@ -10,10 +10,13 @@ import pyarrow.parquet as pq
 from sightline.broker import require_broker
 from sightline.simulate.encoding import Message
 from sightline_contract.errors import BrokerError
-from sightline_contract.topics import DETECTIONS
+from sightline_contract.topics import DETECTIONS, PRODUCER_COMPRESSION
 
 _FLUSH_S = 120.0
-_OPTIONS = {"linger.ms": 50, "batch.size": 1_000_000, "queue.buffering.max.kbytes": 262_144, "acks": 1, "log_level": 0}
+_OPTIONS: dict[str, str | int] = {
+    "linger.ms": 50, "batch.size": 1_000_000, "queue.buffering.max.kbytes": 262_144, "acks": 1, "log_level": 0,
+    **PRODUCER_COMPRESSION,
+}  # fmt: skip
 _ROW_GROUP = 20_000
 SCHEMA = pa.schema([("arrives_us", pa.int64()), ("camera_id", pa.string()), ("value", pa.binary())])
 

@@ -322,7 +322,7 @@ def _read_frame(
     scores: npt.NDArray[np.float32], classes: npt.NDArray[np.uint8], seen: npt.NDArray[np.int8],
 ) -> int:  # fmt: skip
     """Read a frame's detections of the classes that count, whatever their score, as the tracker takes them: how many."""
-    per_x, per_y = header.width / 65535.0, header.height / 65535.0
+    per_x, per_y = header.px_per_unit_x, header.px_per_unit_y
     kept = 0
     for d in range(first, first + n):
         class_id = buffer[header.classes_at + d]

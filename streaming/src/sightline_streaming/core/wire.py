@@ -1,8 +1,9 @@
 """Decoding DetectionBatch messages in bulk: one kernel walks the protobuf wire format of a whole micro-batch.
 
 ``decode`` joins the payloads into one buffer and fills one HEADER per message; strings and columns stay where they are,
-told by place and length. What it refuses and what it reads are the same as ``sightline_contract.batch.parse_batch``, and a
-test holds them equal. No Python object is made per message.
+told by place and length. The columns of messages of version 2 are unpacked behind them (``packed``), into the form that
+version 1 has: all that comes after sees one form. What it refuses and what it reads are the same as
+``sightline_contract.batch.parse_batch``, and a test holds them equal. No Python object is made per message.
 """
 
 from collections.abc import Sequence
@@ -11,9 +12,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from sightline_contract.batch import EVEN_SCALE, MAX_APPEARANCE_SIZE
+from sightline_contract.batch import BOX_SCALE, EVEN_SCALE, MAX_APPEARANCE_SIZE
 from sightline_contract.ids import SCHEMA_VERSION
+from sightline_contract.packing import UNITS_PER_PX
 from sightline_streaming.core.kernel import Record, Records, kernel, leaf_kernel
+from sightline_streaming.core.packed import DETECTION_BYTES, FRAME_BYTES, PACKED, count_varints, unpack
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -33,6 +36,8 @@ HEADER = np.dtype(
         ("scores_at", np.int64),
         ("classes_at", np.int64),
         ("appearance_at", np.int64),
+        ("px_per_unit_x", np.float64),  # of the boxes
+        ("px_per_unit_y", np.float64),
         ("camera_length", np.int32),
         ("model_length", np.int32),
         ("frames", np.int32),
@@ -55,18 +60,22 @@ _SCHEMA_VERSION, _CAMERA_ID, _MODEL_VERSION = 1, 3, 5
 _SESSION, _SEQ, _CAPTURED_US, _WIDTH, _HEIGHT, _FRAME_RATE, _FIRST_FRAME, _SKIPPED, _END = 7, 8, 9, 10, 11, 12, 13, 14, 15
 _OFFSETS, _COUNTS, _BOXES, _SCORES, _CLASSES, _APPEARANCE = 16, 17, 18, 19, 20, 21
 _APPEARANCE_SIZE, _APPEARANCE_EVEN = 22, 23
-_LAST_FIELD = 23
+_STEPS, _FRAME_COUNTS, _REFERENCES, _BOX_CHANGES, _SCORE_CHANGES, _CLASS_CHANGES = 24, 25, 26, 27, 28, 29
+_LAST_FIELD = 29
 
 # How each field is encoded: 0 unknown, 1 varint, 2 bytes, 3 UTF-8 text.
 _VARINT, _BYTES, _TEXT = 1, 2, 3
-_FORM = np.array([0, 1, 3, 3, 3, 3, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 1, 1], np.uint8)
+_FORM = np.array([0, 1, 3, 3, 3, 3, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 1, 1, 2, 2, 2, 2, 2, 2], np.uint8)
 
 # Deeper nesting of groups than this is refused, as protobuf's own readers do.
 _MAX_GROUPS = 100
 
 
 class Messages(NamedTuple):
-    """Messages of a micro-batch: all bytes, where each begins (one more than messages), what was read of each."""
+    """Messages of a micro-batch: all bytes, where each begins (one more than messages), what was read of each.
+
+    Behind the messages the buffer holds what was unpacked of them.
+    """
 
     buffer: Bytes
     starts: npt.NDArray[np.int64]
@@ -77,8 +86,12 @@ def decode(payloads: Sequence[bytes | None]) -> Messages:
     """Read all ``payloads``; a message that breaks the contract has ``readable`` 0, and so has a missing one."""
     given = [payload or b"" for payload in payloads]
     buffer, starts = join(given)
-    headers = np.zeros(len(given), HEADER)
-    _read_all(buffer, starts, headers)
+    headers, packed = np.zeros(len(given), HEADER), np.zeros(len(given), PACKED)
+    room = _read_all(buffer, starts, headers, packed)
+    if packed["packed"].any():
+        buffer = np.concatenate((buffer, np.empty(room, np.uint8)))
+        _unpack_all(buffer, starts[-1], headers, packed)
+        buffer.flags.writeable = False  # the kernels that read it are compiled for this, as ``join`` makes it
     return Messages(buffer, starts, headers)
 
 
@@ -96,7 +109,9 @@ def u16_at(buffer: Bytes, at: int) -> int:
 
 
 @kernel
-def _read_all(buffer: Bytes, starts: npt.NDArray[np.int64], headers: Records) -> None:
+def _read_all(buffer: Bytes, starts: npt.NDArray[np.int64], headers: Records, packed: Records) -> int:
+    """Read all messages but for the packed columns; returns how many bytes these take once unpacked."""
+    room = 0
     number = np.zeros(_LAST_FIELD + 1, np.int64)
     place = np.zeros(_LAST_FIELD + 1, np.int64)
     length = np.zeros(_LAST_FIELD + 1, np.int64)
@@ -106,7 +121,27 @@ def _read_all(buffer: Bytes, starts: npt.NDArray[np.int64], headers: Records) ->
         length[:] = 0
         if _walk(buffer, starts[i], starts[i + 1], number, place, length):
             _fill(headers[i], number, place, length)
-            headers[i].readable = _keeps_contract(buffer, headers[i], number[_SCHEMA_VERSION], length)
+            version = number[_SCHEMA_VERSION] & 0xFFFFFFFF
+            if not _is_sound(headers[i], version):
+                continue
+            if version == 1:
+                _fill_plain(headers[i], place, length)
+                headers[i].readable = _is_plain(buffer, headers[i], length) and _holds_looks(headers[i], length)
+            elif length[_REFERENCES] == length[_SCORE_CHANGES] == length[_CLASS_CHANGES]:
+                _fill_packed(buffer, headers[i], packed[i], place, length)
+                headers[i].readable = packed[i].packed = _holds_looks(headers[i], length)
+                if packed[i].packed:
+                    room += FRAME_BYTES * headers[i].frames + DETECTION_BYTES * headers[i].detections
+    return room
+
+
+@leaf_kernel
+def _unpack_all(buffer: Bytes, at: int, headers: Records, packed: Records) -> None:
+    """Unpack the packed columns behind the messages; a message where they break the contract is not readable any more."""
+    for i in range(headers.shape[0]):
+        if packed[i].packed:
+            headers[i].readable = unpack(buffer, headers[i], packed[i], at)
+            at += FRAME_BYTES * headers[i].frames + DETECTION_BYTES * headers[i].detections
 
 
 @leaf_kernel
@@ -155,28 +190,57 @@ def _fill(header: Record, number: npt.NDArray[np.int64], place: npt.NDArray[np.i
     header.camera_length = length[_CAMERA_ID]
     header.model_at = place[_MODEL_VERSION]
     header.model_length = length[_MODEL_VERSION]
+    header.appearance_at = place[_APPEARANCE]
+    header.appearance_size = number[_APPEARANCE_SIZE] & 0xFFFFFFFF
+    header.appearance_even = number[_APPEARANCE_EVEN] & 0xFFFFFFFF
+
+
+@leaf_kernel
+def _fill_plain(header: Record, place: npt.NDArray[np.int64], length: npt.NDArray[np.int64]) -> None:
     header.offsets_at = place[_OFFSETS]
     header.counts_at = place[_COUNTS]
     header.boxes_at = place[_BOXES]
     header.scores_at = place[_SCORES]
     header.classes_at = place[_CLASSES]
-    header.appearance_at = place[_APPEARANCE]
-    header.appearance_size = number[_APPEARANCE_SIZE] & 0xFFFFFFFF
-    header.appearance_even = number[_APPEARANCE_EVEN] & 0xFFFFFFFF
+    header.px_per_unit_x = header.width / BOX_SCALE
+    header.px_per_unit_y = header.height / BOX_SCALE
     header.frames = length[_OFFSETS] // 2
     header.detections = length[_SCORES]
 
 
 @leaf_kernel
-def _keeps_contract(buffer: Bytes, header: Record, schema_version: int, length: npt.NDArray[np.int64]) -> bool:
-    """The checks of ``parse_batch`` beyond protobuf's own."""
-    schema_version &= 0xFFFFFFFF
+def _fill_packed(
+    buffer: Bytes, header: Record, packed: Record, place: npt.NDArray[np.int64], length: npt.NDArray[np.int64]
+) -> None:
+    packed.steps_at, packed.steps_end = place[_STEPS], place[_STEPS] + length[_STEPS]
+    packed.counts_at, packed.counts_end = place[_FRAME_COUNTS], place[_FRAME_COUNTS] + length[_FRAME_COUNTS]
+    packed.references_at = place[_REFERENCES]
+    packed.boxes_at, packed.boxes_end = place[_BOX_CHANGES], place[_BOX_CHANGES] + length[_BOX_CHANGES]
+    packed.scores_at = place[_SCORE_CHANGES]
+    packed.classes_at = place[_CLASS_CHANGES]
+    header.px_per_unit_x = header.px_per_unit_y = 1.0 / UNITS_PER_PX
+    header.frames = count_varints(buffer, packed.counts_at, packed.counts_end)
+    header.detections = length[_SCORE_CHANGES]
+
+
+@leaf_kernel
+def _is_sound(header: Record, schema_version: int) -> bool:
+    """The checks of ``parse_batch`` beyond protobuf's own, without those of the columns."""
     if schema_version < 1 or schema_version > SCHEMA_VERSION or header.camera_length == 0 or header.captured_us <= 0:
         return False
     if header.width == 0 or header.height == 0:
         return False
-    if header.appearance_size > MAX_APPEARANCE_SIZE or header.appearance_even >= EVEN_SCALE:
-        return False
+    return bool(header.appearance_size <= MAX_APPEARANCE_SIZE and header.appearance_even < EVEN_SCALE)
+
+
+@leaf_kernel
+def _holds_looks(header: Record, length: npt.NDArray[np.int64]) -> bool:
+    return bool(length[_APPEARANCE] == header.appearance_size * header.detections)
+
+
+@leaf_kernel
+def _is_plain(buffer: Bytes, header: Record, length: npt.NDArray[np.int64]) -> bool:
+    """The checks of version 1's columns."""
     if length[_OFFSETS] % 2 != 0 or length[_COUNTS] != length[_OFFSETS]:
         return False
     detections, before = 0, 0
@@ -186,10 +250,7 @@ def _keeps_contract(buffer: Bytes, header: Record, schema_version: int, length: 
             return False
         before = offset_ms
         detections += u16_at(buffer, header.counts_at + 2 * i)
-    looked_at = length[_APPEARANCE] == header.appearance_size * detections
-    return bool(
-        looked_at and length[_BOXES] == 8 * detections and length[_SCORES] == detections and length[_CLASSES] == detections
-    )
+    return bool(length[_BOXES] == 8 * detections and length[_SCORES] == detections and length[_CLASSES] == detections)
 
 
 @leaf_kernel
