@@ -62,7 +62,9 @@ class Demand:
         if not 0 <= self.headroom < 1:
             raise ConfigError(f"--headroom {self.headroom}: is the share that stays free: give 0 or more, and less than 1")
         if self.messages_per_s > self.fps:
-            raise ConfigError(f"--fps {self.fps:g}: is fewer than the {self.messages_per_s:g} messages a second that carry them")
+            raise ConfigError(
+                f"--fps {self.fps:g}: is fewer than the {self.messages_per_s:g} messages a second that carry them"
+            )
 
 
 @dataclass(frozen=True)
