@@ -4,16 +4,14 @@ import subprocess
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 from kustomize import build_command
+from manifests import Document
 
 DEPLOY = Path(__file__).parents[2] / "streaming/deploy"
 OVERLAYS = ("city-5000", "city-50000")
-
-Document = dict[str, Any]
 
 
 @pytest.fixture(scope="session")

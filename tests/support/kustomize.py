@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 from sightline.cache import cache_dir
@@ -37,6 +38,9 @@ def _kustomize_of(kubectl: str) -> int:
 def _build(target: Path) -> None:
     """Compile it: half a minute of two cores. Go checks what it downloads against its own public log of digests."""
     folder = target.parent / "go"
-    go = ["go"] if shutil.which("go") else ["uv", "tool", "run", "--quiet", "--from", GO, "go"]
+    python = sys.executable
+    packaged = [python, "-m", "uv", "tool", "run", "--quiet", "--python", python, "--from", GO, "go"]
+    go = ["go"] if shutil.which("go") else packaged
     subprocess.run([*go, "install", MODULE], env=os.environ | {"GOBIN": str(folder)}, check=True, timeout=500)
     (folder / "kustomize").rename(target)
+    folder.rmdir()
