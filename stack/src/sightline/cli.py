@@ -65,6 +65,7 @@ COMMANDS = (
     LazyCommand("edge", "Run an edge node: decode, detect, publish.", "sightline_edge.commands", "edge_app", "edge"),
     LazyCommand("models", "List, fetch and check detectors.", "sightline.models", "models_app", "models"),
     LazyCommand("bench", "Measure how good and how fast it is.", "sightline.bench", "bench_app", "bench"),
+    LazyCommand("plan", "Project cores, memory and storage for so many cameras.", "sightline.plan", "plan_command", "stack"),
     LazyCommand("simulate", "Simulate cameras with known truth.", "sightline.simulate", "simulate_command", "stack"),
     LazyCommand("track", "Track a file of detections.", "sightline_streaming.commands", "track_command", "streaming"),
 )

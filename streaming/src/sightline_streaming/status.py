@@ -27,8 +27,10 @@ class State(StrEnum):
 
 
 class StatusFile:
-    """Writes ``{"state", "error", "queries": {name: {"batches", "rows", "rows_per_s", "batch_ms"}}}`` to a file, if any.
+    """Writes ``{"state", "error", "queries": {name: QUERY}}`` to a file, if any.
 
+    QUERY is ``{"batches", "rows", "rows_per_s", "batch_ms", "progressed_at_s"}``; the last is when (UTC seconds) the query was
+    last seen to end a trigger, with input or without: an idle query tells that every ten seconds.
     Every micro-batch's whole progress report, as Spark makes it, is appended to ``progress``, if given: a line of JSON each.
     """
 
@@ -37,6 +39,7 @@ class StatusFile:
         self._progress = progress
         self._written = 0.0
         self._queries: dict[str, dict[str, Any]] = {}
+        self._seen: dict[str, str] = {}
 
     def tell(self, state: State, application: Application, answer: bool) -> bool:
         """Write what the application's queries have done, unless that was done a moment ago; returns ``answer``."""
@@ -56,18 +59,21 @@ class StatusFile:
         staged.replace(self._path)
 
     def _take(self, query: StreamingQuery) -> None:
-        told = self._queries.get(query.name, {"batches": 0, "rows": 0})
+        told = self._queries.setdefault(query.name, {"batches": 0, "rows": 0, "progressed_at_s": time.time()})
         for progress in query.recentProgress:
-            if progress.batchId < told["batches"]:
+            if progress.timestamp <= self._seen.get(query.name, ""):
                 continue
-            self._append(progress.json)
-            told = {
-                "batches": progress.batchId + 1,
-                "rows": told["rows"] + progress.numInputRows,
-                "rows_per_s": progress.processedRowsPerSecond,
-                "batch_ms": progress.batchDuration,
-            }
-        self._queries[query.name] = told
+            self._seen[query.name] = progress.timestamp
+            told["progressed_at_s"] = time.time()
+            # An idle trigger bears the number of the batch that is still to come.
+            if progress.numInputRows or "addBatch" in progress.durationMs:
+                self._append(progress.json)
+                told |= {
+                    "batches": progress.batchId + 1,
+                    "rows": told["rows"] + progress.numInputRows,
+                    "rows_per_s": progress.processedRowsPerSecond,
+                    "batch_ms": progress.batchDuration,
+                }
 
     def _append(self, report: str) -> None:
         if self._progress is not None:

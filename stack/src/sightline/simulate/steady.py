@@ -61,8 +61,8 @@ class SteadyCity:
     def __init__(self, cameras: int, fps: int, objects: int, seed: int, start_us: int) -> None:
         if not (cameras >= 1 and 1 <= fps <= 120 and 1 <= objects <= MOST_OBJECTS):
             raise ConfigError(
-                f"a city of {cameras} cameras, {fps} frames/s and {objects} objects: give a camera or more, up to 120 frames/s, "
-                f"up to {MOST_OBJECTS} objects"
+                f"a city of {cameras} cameras, {fps} frames/s and {objects} objects: give a camera or more, up to 120 frames/s "
+                f"and up to {MOST_OBJECTS} objects"
             )
         self.cameras, self.fps, self.objects, self.start_us = cameras, fps, objects, start_us
         self._scripts = [_script(fps, objects, seed * SCRIPTS + k) for k in range(min(SCRIPTS, cameras))]
