@@ -26,6 +26,7 @@ from sightline_streaming.core.site import ShardConfig, shard_config
 from sightline_streaming.fact_frames import log_rows
 from sightline_streaming.job import Job, JobContext
 from sightline_streaming.kafka import micro_batch_options, read_topics
+from sightline_streaming.packed_state import pack_state, unpack_state
 from sightline_streaming.sharding import shard_keys
 
 Operator = Callable[[tuple[Any, ...], Iterator[pd.DataFrame], GroupState], Iterator[pd.DataFrame]]
@@ -41,14 +42,14 @@ def shard_operator(config: ShardConfig) -> Operator:
         messages = pd.concat(list(parts), ignore_index=True)
         after, facts = process_shard(
             config,
-            state.get[0] if state.exists else None,
+            unpack_state(state.get[0]) if state.exists else None,
             messages["value"].tolist(),
             messages["key"].tolist(),
             messages["partition"].to_numpy(),
             messages["offset"].to_numpy(),
             messages["arrived_us"].to_numpy(),
         )
-        state.update((after,))
+        state.update((pack_state(after),))
         first = messages.iloc[0]
         yield log_rows(facts, int(key[0]), int(first["partition"]), int(first["offset"]), int(messages["arrived_us"].max()))
 
