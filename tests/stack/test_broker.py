@@ -55,6 +55,13 @@ def test_topics_that_exist_are_left_alone(broker: Broker) -> None:
     assert _values(broker.bootstrap, DETECTIONS, "left-alone") == [b"still here"]
 
 
+def test_more_copies_than_brokers_are_refused_in_one_line(broker: Broker) -> None:
+    topic = Topic("three-copies", "key", "value", "")
+    with pytest.raises(BrokerError, match=r"topic three-copies could not be created .*replication factor") as refused:
+        create_topics(broker.bootstrap, [topic], replication_factor=3)
+    assert "\n" not in str(refused.value)
+
+
 def test_it_listens_on_loopback_only(broker: Broker) -> None:
     listening = [each for each in psutil.Process(broker.pid).net_connections("tcp") if each.status == psutil.CONN_LISTEN]
     assert {each.laddr.ip.removeprefix("::ffff:") for each in listening} == {LOOPBACK}

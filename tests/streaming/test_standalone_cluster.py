@@ -43,7 +43,9 @@ def test_two_workers_tell_the_facts_that_one_process_tells(site: "Site", make_ba
     roots = {"table_root": f"{site.folder}/cluster/tables", "checkpoint_root": f"{site.folder}/cluster/checkpoints"}
     config.write_text(yaml.safe_dump(site.config.model_dump(mode="json") | roots))
     with StandaloneCluster(site.folder / "cluster", workers=2) as cluster:
-        cluster.submit("tracking", SCRIPT, ["--config", config, "--drain"]).check(timeout_s=240)
+        sizes = {"spark.cores.max": "2", "spark.executor.cores": "1"}
+        submitted = cluster.submit("tracking", SCRIPT, ["--config", config, "--drain"], settings=sizes)
+        submitted.check(timeout_s=240)
         logs = [folder / "stderr" for folder in cluster.executors()]
         ran = [log.read_text().count("Running task") for log in logs]
         assert listeners() == {"127.0.0.1"}
