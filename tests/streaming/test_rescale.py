@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -122,6 +123,9 @@ def test_a_job_goes_on_with_more_shards_and_partitions_and_tells_the_same_facts(
 
     again = a_walk.rescale(6, 3)
     assert (again.moved, again.location) == (False, outcome.location)
+    shutil.rmtree(a_walk.site.folder / "checkpoints/tracking")
+    with pytest.raises(StorageError, match="was begun by nobody, yet tracking-2 stands beside it"):
+        a_walk.site.run("tracking")
 
 
 @pytest.mark.spark
@@ -161,6 +165,9 @@ def test_a_rescale_that_is_cut_off_anywhere_changes_nothing_and_can_be_run_again
 @pytest.mark.spark
 @pytest.mark.kafka
 def test_the_way_back_leads_to_the_same_states_even_before_a_first_batch(a_walk: Walk) -> None:
+    """With an address as checkpoint_root, as an object store has: without locks, and every file through Hadoop."""
+    root = {"checkpoint_root": f"file://{a_walk.site.folder}/checkpoints"}
+    a_walk.site = replace(a_walk.site, config=a_walk.site.config.model_copy(update=root))
     a_walk.send(0, 1, 2)
     a_walk.site.run("tracking")
     seeds = []

@@ -1,5 +1,6 @@
 """The tracking job under spark-submit on a standalone cluster of several workers: the same facts as in one process."""
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ import pytest
 import yaml
 from deltalake import DeltaTable
 
-from sightline.cluster import StandaloneCluster
+from sightline.cluster import StandaloneCluster, signal_driver
 from sightline_contract.ids import shard_of
 from sightline_contract.topics import DETECTIONS
 from sightline_lakehouse.tables import TRACKER_FACTS
@@ -39,13 +40,15 @@ def test_two_workers_tell_the_facts_that_one_process_tells(site: "Site", make_ba
     alone = facts_of(site.config.table_root)
 
     compile_kernels()  # once for this machine: otherwise by each worker
-    config = site.folder / "job.yaml"
+    config, status = site.folder / "job.yaml", site.folder / "status.json"
     roots = {"table_root": f"{site.folder}/cluster/tables", "checkpoint_root": f"{site.folder}/cluster/checkpoints"}
     config.write_text(yaml.safe_dump(site.config.model_dump(mode="json") | roots))
     with StandaloneCluster(site.folder / "cluster", workers=2) as cluster:
         sizes = {"spark.cores.max": "2", "spark.executor.cores": "1"}
-        submitted = cluster.submit("tracking", SCRIPT, ["--config", config, "--drain"], settings=sizes)
-        submitted.check(timeout_s=240)
+        submitted = cluster.submit("tracking", SCRIPT, ["--config", config, "--status", status], settings=sizes)
+        submitted.wait_until(lambda: status.exists() and '"ready"' in status.read_text(), 120, "the job takes input")
+        signal_driver(submitted, signal.SIGUSR1)
+        submitted.check(timeout_s=120)
         logs = [folder / "stderr" for folder in cluster.executors()]
         ran = [log.read_text().count("Running task") for log in logs]
         assert listeners() == {"127.0.0.1"}

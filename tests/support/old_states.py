@@ -5,19 +5,19 @@ import zlib
 
 from sightline_streaming.core.state import MAGIC
 
-_HEAD = struct.Struct("<4sHxxI")
+_HEAD, _HEAD_SIZE = "<4sHxxI", 12
 _DIGEST_AND_WINDOW, _IDENTITY = 12, 8
 
 
 def as_version_2(state: bytes) -> bytes:
     """A state of version 3 as version 2: it does not say which shard it is of."""
-    magic, version, _ = _HEAD.unpack_from(state)
+    magic, version, _ = struct.unpack_from(_HEAD, state)
     assert (magic, version) == (MAGIC, 3)
-    body = state[_HEAD.size :]
+    body = state[_HEAD_SIZE:]
     body = body[:_DIGEST_AND_WINDOW] + body[_DIGEST_AND_WINDOW + _IDENTITY :]
-    return _HEAD.pack(MAGIC, 2, zlib.crc32(body)) + body
+    return struct.pack(_HEAD, MAGIC, 2, zlib.crc32(body)) + body
 
 
 def version_of(state: bytes) -> int:
     """The version that a state says it has."""
-    return int(_HEAD.unpack_from(state)[1])
+    return int(struct.unpack_from(_HEAD, state)[1])

@@ -59,9 +59,21 @@ class Checkpoints:
         while True:
             # Read under the lock: whoever moves a checkpoint holds it.
             begun = read_identity(SmallFiles(self._spark, self._held(name)))
-            if begun is None or MOVED_TO not in begun:
+            if begun is None:
+                self._require_none_after(query)
+                return name, None
+            if MOVED_TO not in begun:
                 return name, begun
             name = begun[MOVED_TO]
+
+    def _require_none_after(self, query: str) -> None:
+        """A first checkpoint that somebody deleted would be begun anew, and all input read again."""
+        after = [name for name in SmallFiles(self._spark, self._root).names("") if name.startswith(f"{query}-")]
+        if after:
+            raise StorageError(
+                f"{self._root}/{query}: was begun by nobody, yet {min(after)} stands beside it: put its {IDENTITY_FILE} "
+                "back, which says where it moved to"
+            )
 
     def release(self) -> None:
         """Give up every claim."""

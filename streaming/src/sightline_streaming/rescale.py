@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
@@ -93,7 +94,7 @@ def run(
     spark = build_session("sightline-rescale", config, master, jars)
     try:
         outcome = rescale(spark, config, shards or config.shards, shuffle_partitions or config.shuffle_partitions)
-    except PySparkException as error:
+    except (PySparkException, Py4JError) as error:
         raise explain_failure(QUERY, error) from error
     finally:
         spark.stop()
