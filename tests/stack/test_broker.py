@@ -5,10 +5,12 @@ from pathlib import Path
 
 import psutil
 import pytest
+import yaml
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
 from sightline.broker import Broker, BrokerConfig, create_topics, require_broker
+from sightline.commands import topics_command
 from sightline.ports import LOOPBACK, free_port
 from sightline_contract.errors import BrokerError, PortInUseError
 from sightline_contract.topics import ALERTS, ALL_TOPICS, DETECTIONS, Topic
@@ -53,6 +55,27 @@ def test_topics_that_exist_are_left_alone(broker: Broker) -> None:
     _send(broker.bootstrap, DETECTIONS.name, "left-alone", b"still here")
     create_topics(broker.bootstrap)
     assert _values(broker.bootstrap, DETECTIONS, "left-alone") == [b"still here"]
+
+
+def test_more_copies_than_brokers_are_refused_in_one_line(broker: Broker) -> None:
+    topic = Topic("three-copies", "key", "value", "")
+    with pytest.raises(BrokerError, match=r"topic three-copies could not be created .*replication factor") as refused:
+        create_topics(broker.bootstrap, [topic], replication_factor=3)
+    assert "\n" not in str(refused.value)
+
+
+def test_the_command_makes_the_topics_of_a_cluster_with_partitions_and_copies_asked_for(tmp_path: Path) -> None:
+    running = Broker(BrokerConfig(tmp_path / "broker", free_port())).start(topics=[ALERTS])
+    try:
+        config = tmp_path / "job.yaml"
+        job = {"kafka": {"bootstrap_servers": running.bootstrap}, "cameras": str(tmp_path)}
+        config.write_text(yaml.safe_dump(job | {"table_root": str(tmp_path), "checkpoint_root": str(tmp_path)}))
+        topics_command(config, replication_factor=1, partitions=5)
+        known = AdminClient({"bootstrap.servers": running.bootstrap}).list_topics(timeout=10).topics
+        assert set(known) == {topic.name for topic in ALL_TOPICS}
+        assert (len(known[DETECTIONS.name].partitions), len(known[ALERTS.name].partitions)) == (5, 1)
+    finally:
+        running.stop()
 
 
 def test_it_listens_on_loopback_only(broker: Broker) -> None:

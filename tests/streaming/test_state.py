@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from old_states import as_version_2
 from seen import CAR, PERSON, START_US, Camera, Path, Seen, walk
 from shards import Row, Shard, boxes_of, camera
 
@@ -16,7 +17,7 @@ from sightline_contract.errors import StateError
 from sightline_contract.rules import StoppedRule
 from sightline_streaming.core.memory import ALARM, CAMERA, HABIT, TALLY, WINDOW
 from sightline_streaming.core.records import LOOK, SCENE, TRACK
-from sightline_streaming.core.state import MAGIC, VERSION
+from sightline_streaming.core.state import MAGIC, VERSION, Identity
 
 PLACES = {
     "lines": (Line(name="gate", start=(0, 360), end=(1280, 360)), Line(name="side", start=(640, 0), end=(640, 720))),
@@ -267,6 +268,42 @@ def test_state_of_a_newer_release_is_refused_by_its_version() -> None:
     shard.state = struct.pack("<4sHxxI", MAGIC, VERSION + 1, zlib.crc32(body)) + body
     with pytest.raises(StateError, match=f"has version {VERSION + 1}, this release reads up to {VERSION}"):
         shard.take([])
+
+
+def test_a_stream_goes_on_from_a_state_of_the_version_before() -> None:
+    """Protection: UPGRADES[2]; without it version 2 is refused as one that is not read any more."""
+    shard = Shard(*CAMERAS, window_s=5)
+    for begin in range(0, len(STREAM), 9):
+        shard.take(STREAM[begin : begin + 9], first_offset=begin)
+        assert shard.state is not None
+        shard.state = as_version_2(shard.state)
+    assert told(shard) == WHOLE
+    shard.take([])
+    assert shard.state == taken_whole().state
+
+
+def test_state_of_a_version_that_is_too_old_is_refused() -> None:
+    body = STATE[0][12:]
+    shard = Shard(*CAMERAS, window_s=5)
+    shard.state = struct.pack("<4sHxxI", MAGIC, 1, zlib.crc32(body)) + body
+    with pytest.raises(StateError, match="has version 1, which this release does not read any more"):
+        shard.take([])
+
+
+def test_the_state_of_another_shard_or_of_another_number_of_shards_is_refused() -> None:
+    """Protection: the identity in the state; without it a camera would be tracked where its messages do not come."""
+    own = Shard(*CAMERAS, window_s=5, identity=Identity(3, 8))
+    own.take(STREAM[:9])
+    for identity in (Identity(3, 4), Identity(2, 8)):
+        other = Shard(*CAMERAS, window_s=5, identity=identity)
+        other.state = own.state
+        told_as = f"is that of shard 3 of 8, and read as shard {identity.number} of {identity.shards}: set shards back"
+        with pytest.raises(StateError, match=told_as):
+            other.take([])
+    own.take(STREAM[9:])
+    unchecked = Shard(*CAMERAS, window_s=5)
+    unchecked.state = own.state
+    unchecked.take([])
 
 
 def test_windows_of_another_length_are_refused_with_the_way_out() -> None:

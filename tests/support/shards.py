@@ -9,6 +9,7 @@ from seen import HEIGHT, START_US, WIDTH
 from sightline_contract.camera import CameraConfig
 from sightline_streaming.core.shard import process_shard
 from sightline_streaming.core.site import ShardConfig, shard_config
+from sightline_streaming.core.state import UNKNOWN, Identity
 from sightline_streaming.fact_frames import to_arrow
 
 Row = dict[str, Any]
@@ -23,7 +24,8 @@ def camera(camera_id: str = "cam-1", **settings: Any) -> CameraConfig:
 class Shard:
     """A shard between calls."""
 
-    def __init__(self, *cameras: CameraConfig, **settings: float) -> None:
+    def __init__(self, *cameras: CameraConfig, identity: Identity = UNKNOWN, **settings: float) -> None:
+        self.identity = identity
         self.config: ShardConfig = shard_config(cameras, **settings)
         self.state: bytes | None = None
         self.rows: list[Row] = []
@@ -46,6 +48,7 @@ class Shard:
             np.zeros(n, np.int32),
             np.arange(first_offset, first_offset + n, dtype=np.int64),
             np.full(n, START_US + 3_600_000_000 if arrived_us is None else arrived_us, np.int64),
+            self.identity,
         )
         rows: list[Row] = to_arrow(facts).to_pylist()
         self.rows += rows

@@ -161,7 +161,7 @@ TRACKER_FACTS = Table(
     "the silver and gold tables.",
     (
         Column("kind", "string", "What the facts state.", values=FACT_KINDS),
-        Column("shard", "int", "Key of the tracking job's shard.", minimum=0),
+        Column("shard", "int", "Number of the tracking job's shard.", minimum=0),
         Column("part", "int", "Number of the row among those of its shard, kind and micro-batch.", minimum=0),
         Column("facts", "bigint", "How many facts.", minimum=1),
         Column("arrived_us", "bigint", "Kafka's timestamp of the newest message behind them."),

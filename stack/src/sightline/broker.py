@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -136,14 +136,28 @@ def require_broker(bootstrap: str, timeout_s: float = 10) -> None:
         ) from error
 
 
-def create_topics(bootstrap: str, topics: Iterable[Topic] = ALL_TOPICS) -> None:
-    """Create those of ``topics`` that do not exist; an existing one stays as it is."""
+def create_topics(
+    bootstrap: str,
+    topics: Iterable[Topic] = ALL_TOPICS,
+    *,
+    replication_factor: int = 1,
+    options: Mapping[str, str] | None = None,
+) -> None:
+    """Create those of ``topics`` that do not exist; an existing one stays as it is.
+
+    All but one of the copies must have a message before its producer is told so (acks=all): one broker may be down. ``options``
+    are librdkafka's for the connection.
+    """
     from confluent_kafka import KafkaError, KafkaException
     from confluent_kafka.admin import AdminClient
     from confluent_kafka.cimpl import NewTopic
 
-    wanted = [NewTopic(topic.name, topic.partitions, replication_factor=1, config=topic.config) for topic in topics]
-    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
+    durable = {"min.insync.replicas": str(max(1, replication_factor - 1))}
+    wanted = [
+        NewTopic(topic.name, topic.partitions, replication_factor=replication_factor, config=topic.config | durable)
+        for topic in topics
+    ]
+    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0, **(options or {})})
     for name, outcome in admin.create_topics(wanted).items():
         try:
             outcome.result()

@@ -67,6 +67,8 @@ COMMANDS = (
     LazyCommand("bench", "Measure how good and how fast it is.", "sightline.bench", "bench_app", "bench"),
     LazyCommand("plan", "Project cores, memory and storage for so many cameras.", "sightline.plan", "plan_command", "stack"),
     LazyCommand("simulate", "Simulate cameras with known truth.", "sightline.simulate", "simulate_command", "stack"),
+    LazyCommand("topics", "Create the topics on a Kafka cluster.", "sightline.commands", "topics_command", "stack"),
+    LazyCommand("rescale", "Take the tracking job to other shards.", "sightline.commands", "rescale_command", "stack"),
     LazyCommand("track", "Track a file of detections.", "sightline_streaming.commands", "track_command", "streaming"),
 )
 

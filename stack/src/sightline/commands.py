@@ -1,6 +1,8 @@
-"""The commands of the local stack: up, down, status, doctor, jars."""
+"""The commands of the local stack (up, down, status, doctor, jars) and those for a cluster (topics, rescale)."""
 
+import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -10,11 +12,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Column, Table
 
 from sightline import services
-from sightline.broker import DEFAULT_PORT
+from sightline.broker import DEFAULT_PORT, create_topics
 from sightline.cache import jars_dir
 from sightline.doctor import State, examine
 from sightline.driver_process import DEFAULT_CONNECT_PORT
 from sightline.jars import GROUPS, fetch_jars, missing_jars
+from sightline.java import find_java
+from sightline_contract.topics import ALL_TOPICS, DETECTIONS
+from sightline_streaming.config import load_job_config
 
 HomeOption = Annotated[
     Path | None,
@@ -29,6 +34,10 @@ _SECONDS_BY_UNIT = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 CamerasOption = Annotated[
     Path | None,
     typer.Option(help="A camera file or a folder of them: starts the jobs and the SQL endpoint too.", show_default=False),
+]
+ConfigOption = Annotated[Path, typer.Option(help="Job configuration (YAML).", show_default=False)]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", help="KEY=VALUE, stands above the file; repeatable.", show_default=False)
 ]
 SqlPortOption = Annotated[int, typer.Option(min=1, max=65535, help="Port of the SQL endpoint (Spark Connect) there.")]
 
@@ -95,6 +104,34 @@ def jars_command() -> None:
     console = Console()
     _fetch_all(console)
     console.print(f"{sum(len(fetch_jars(group)) for group in GROUPS)} jars in {jars_dir()}")
+
+
+def topics_command(
+    config: ConfigOption,
+    replication_factor: Annotated[int, typer.Option(min=1, help="Copies of each message, on as many brokers.")] = 3,
+    partitions: Annotated[int, typer.Option(min=1, help="Of the topic of detections.")] = DETECTIONS.partitions,
+    assign: SetOption = None,
+) -> None:
+    """Create the topics that a Kafka cluster lacks; those that it has stay as they are."""
+    kafka = load_job_config(config, os.environ, assign or ()).kafka
+    topics = [replace(topic, partitions=partitions) if topic is DETECTIONS else topic for topic in ALL_TOPICS]
+    create_topics(kafka.bootstrap_servers, topics, replication_factor=replication_factor, options=kafka.librdkafka_options())
+    typer.echo(f"{len(topics)} topics at {kafka.bootstrap_servers}")
+
+
+def rescale_command(
+    config: ConfigOption,
+    shards: Annotated[int | None, typer.Option(min=1, help="Default: the configuration's.", show_default=False)] = None,
+    shuffle_partitions: Annotated[
+        int | None, typer.Option(min=1, help="State partitions. Default: the configuration's.", show_default=False)
+    ] = None,
+    assign: SetOption = None,
+) -> None:
+    """Take the stopped tracking job's state and place in Kafka to other numbers of shards and state partitions."""
+    from sightline_streaming.rescale import run
+
+    os.environ["JAVA_HOME"] = str(find_java().home)
+    typer.echo(run(config, assign or (), shards, shuffle_partitions, master="local[2]", jars=fetch_jars("spark")))
 
 
 def _fetch_all(console: Console) -> None:

@@ -4,7 +4,9 @@ Two drivers on one checkpoint would each take the other's micro-batches for done
 at once; it goes with the process, however that ends. An object store has no locks: there Spark's own commit log stops the
 slower of the two at its next micro-batch.
 
-The number of shards and state partitions cannot change under a state: they are written down when a checkpoint begins.
+The number of shards and state partitions cannot change under a state: they are written down when a checkpoint begins. A
+checkpoint that was taken to other numbers (rescale.py) says in the same file which one its query goes on in, and is never
+used again.
 """
 
 import fcntl
@@ -16,9 +18,11 @@ from typing import Any
 from pyspark.sql import SparkSession
 
 from sightline_contract.errors import ConfigError, StorageError
+from sightline_streaming.small_files import SmallFiles
 
 IDENTITY_FILE = "sightline.json"
 LOCK_FILE = "sightline.lock"
+MOVED_TO = "moved_to"
 
 
 class Checkpoints:
@@ -27,24 +31,61 @@ class Checkpoints:
     def __init__(self, spark: SparkSession, root: str) -> None:
         self._spark = spark
         self._root = root.rstrip("/")
-        self._locks: dict[str, int] = {}
+        self._locks: dict[str, int] = {}  # descriptors by checkpoint
 
     def claim(self, query: str, **identity: int) -> str:
         """Location of the query's checkpoint, held by this driver until release().
 
         Raises StorageError where another driver holds it, ConfigError where it was begun under another ``identity``.
         """
-        location = f"{self._root}/{query}"
-        if "://" not in self._root and query not in self._locks:
-            self._locks[query] = self._lock(Path(location))
-        self._agree(location, identity)
+        if not identity:
+            return self._held(query)
+        name, begun = self.find(query)
+        location = f"{self._root}/{name}"
+        if begun is None:
+            write_identity(SmallFiles(self._spark, location), identity)
+            return location
+        for key, value in begun.items():
+            if identity.get(key) != value:
+                raise ConfigError(
+                    f"{location}: was begun with {key} {value}, the configuration says {identity.get(key)}: its state fits "
+                    f"no other number; set {key} back, or take it to another one with 'sightline rescale'"
+                )
         return location
+
+    def find(self, query: str) -> tuple[str, dict[str, Any] | None]:
+        """Name of the checkpoint that the query goes on in, and what it was begun under; it is held until release()."""
+        name = query
+        while True:
+            # Read under the lock: whoever moves a checkpoint holds it.
+            begun = read_identity(SmallFiles(self._spark, self._held(name)))
+            if begun is None:
+                self._require_none_after(query)
+                return name, None
+            if MOVED_TO not in begun:
+                return name, begun
+            name = begun[MOVED_TO]
+
+    def _require_none_after(self, query: str) -> None:
+        """A first checkpoint that somebody deleted would be begun anew, and all input read again."""
+        after = [name for name in SmallFiles(self._spark, self._root).names("") if name.startswith(f"{query}-")]
+        if after:
+            raise StorageError(
+                f"{self._root}/{query}: was begun by nobody, yet {min(after)} stands beside it: put its {IDENTITY_FILE} "
+                "back, which says where it moved to"
+            )
 
     def release(self) -> None:
         """Give up every claim."""
         for descriptor in self._locks.values():
             os.close(descriptor)
         self._locks.clear()
+
+    def _held(self, name: str) -> str:
+        """Location of a checkpoint, which no other driver has from now on."""
+        if "://" not in self._root and name not in self._locks:
+            self._locks[name] = self._lock(Path(self._root, name))
+        return f"{self._root}/{name}"
 
     def _lock(self, folder: Path) -> int:
         try:
@@ -63,44 +104,16 @@ class Checkpoints:
             ) from error
         return descriptor
 
-    def _agree(self, location: str, identity: dict[str, int]) -> None:
-        if not identity:
-            return
-        file = _HadoopFile(self._spark, f"{location}/{IDENTITY_FILE}")
-        begun = file.read()
-        if begun is None:
-            file.write(json.dumps(identity))
-            return
-        for key, value in json.loads(begun).items():
-            if identity.get(key) != value:
-                raise ConfigError(
-                    f"{location}: was begun with {key} {value}, the configuration says {identity.get(key)}: its state fits "
-                    f"no other number; set {key} back"
-                )
+
+def read_identity(files: SmallFiles) -> dict[str, Any] | None:
+    """What the checkpoint of ``files`` was begun under, and MOVED_TO where it was left for another; None: not begun."""
+    content = files.read(IDENTITY_FILE)
+    if content is None:
+        return None
+    identity: dict[str, Any] = json.loads(content)
+    return identity
 
 
-class _HadoopFile:
-    """A small file wherever Spark can write."""
-
-    def __init__(self, spark: SparkSession, location: str) -> None:
-        # Hadoop's file systems are reached through the JVM: PySpark has no public door to them.
-        context: Any = spark.sparkContext
-        self._jvm = context._jvm
-        self._path = self._jvm.org.apache.hadoop.fs.Path(location)
-        self._system = self._path.getFileSystem(context._jsc.hadoopConfiguration())
-
-    def read(self) -> str | None:
-        if not self._system.exists(self._path):
-            return None
-        stream = self._system.open(self._path)
-        try:
-            return bytes(stream.readAllBytes()).decode()
-        finally:
-            stream.close()
-
-    def write(self, text: str) -> None:
-        stream = self._system.create(self._path, True)
-        try:
-            stream.write(text.encode())
-        finally:
-            stream.close()
+def write_identity(files: SmallFiles, identity: dict[str, Any]) -> None:
+    """Write down what the checkpoint of ``files`` was begun under."""
+    files.write(IDENTITY_FILE, json.dumps(identity).encode())

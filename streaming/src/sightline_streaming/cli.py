@@ -56,6 +56,21 @@ def _run(jobs: list[str], options: argparse.Namespace) -> int:
     return 0
 
 
+def rescale_main(arguments: Sequence[str] | None = None) -> int:
+    """Take the tracking job's checkpoint to other numbers of shards and state partitions; returns the exit code."""
+    options = _rescale_parser().parse_args(arguments)
+    from sightline_streaming.rescale import run
+
+    try:
+        print(run(options.config, options.set, options.shards, options.shuffle_partitions))
+    except SightlineError as error:
+        if options.debug:
+            traceback.print_exc()
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return 1
+    return 0
+
+
 class _Asked:
     """What signals asked for. PySpark sets a handler of its own for SIGINT when it starts, hence listen() afterwards."""
 
@@ -85,17 +100,29 @@ def _class_path(text: str) -> list[Path]:
 
 def _parser(jobs: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=f"Sightline streaming: {', '.join(jobs) or 'several jobs in one driver'}.")
-    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="job configuration (YAML)")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="stands above the file, repeatable")
+    _add_configuration(parser)
     parser.add_argument("--drain", action="store_true", help="take all input that is there, then end")
     parser.add_argument("--status", type=Path, metavar="FILE", help="keep a JSON status file")
     parser.add_argument("--progress", type=Path, metavar="FILE", help="append a JSON line for every micro-batch")
-    parser.add_argument("--debug", action="store_true", help="show the stack trace of an error")
     parser.add_argument("--master", metavar="URL", help="start Spark here instead of under spark-submit, for instance local[4]")
     parser.add_argument("--jars", default="", metavar="PATHS", help="with --master: Spark's jars, as a class path")
     if not jobs:
         parser.add_argument("--jobs", required=True, metavar="NAMES", help="comma-separated: tracking,facts,alerts,archive")
     return parser
+
+
+def _rescale_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description="Sightline streaming: more or fewer shards for the tracking job.")
+    _add_configuration(parser)
+    parser.add_argument("--shards", type=int, metavar="N", help="default: the configuration's")
+    parser.add_argument("--shuffle-partitions", type=int, metavar="N", help="default: the configuration's")
+    return parser
+
+
+def _add_configuration(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="job configuration (YAML)")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="stands above the file, repeatable")
+    parser.add_argument("--debug", action="store_true", help="show the stack trace of an error")
 
 
 if __name__ == "__main__":

@@ -92,7 +92,7 @@ class JobConfig(Settings):
     # A camera file, or a folder of them.
     cameras: Path
 
-    # Keys of the tracking state. A checkpoint keeps the numbers that it was begun with.
+    # Keys of the tracking state. A checkpoint keeps the numbers that it was begun with, until it is rescaled.
     shards: Annotated[int, Field(ge=1, le=4096)] = 4
     shuffle_partitions: Annotated[int, Field(ge=1, le=4096)] = 2
 

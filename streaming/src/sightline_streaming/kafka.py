@@ -36,6 +36,11 @@ def sink_options(config: JobConfig, topic: Topic) -> dict[str, str]:
 
 def require_topics(kafka: KafkaConfig, topics: Iterable[Topic]) -> None:
     """Raise BrokerError within seconds where the broker does not answer or lacks a topic; Spark would wait for minutes."""
+    count_partitions(kafka, [topic.name for topic in topics])
+
+
+def count_partitions(kafka: KafkaConfig, topics: Iterable[str]) -> dict[str, int]:
+    """How many partitions each topic has; raises BrokerError where the broker does not answer or lacks one."""
     from confluent_kafka import KafkaException
     from confluent_kafka.admin import AdminClient
 
@@ -48,9 +53,11 @@ def require_topics(kafka: KafkaConfig, topics: Iterable[Topic]) -> None:
         raise BrokerError(
             f"Kafka at {kafka.bootstrap_servers} does not answer ({reason}): start it, or correct kafka.bootstrap_servers"
         ) from error
-    missing = sorted({topic.name for topic in topics} - set(known))
+    wanted = sorted(set(topics))
+    missing = [name for name in wanted if name not in known]
     if missing:
         raise BrokerError(f"Kafka at {kafka.bootstrap_servers} has no topic {missing[0]!r}: create it, 'sightline up' does")
+    return {name: len(known[name].partitions) for name in wanted}
 
 
 def _client_options(kafka: KafkaConfig) -> dict[str, str]:

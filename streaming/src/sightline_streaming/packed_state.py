@@ -33,7 +33,7 @@ def unpack_state(value: bytes) -> bytes:
         state: bytes = pa.Codec("zstd").decompress(value[_HEAD.size :], decompressed_size=size, asbytes=True)
     except (struct.error, OSError, ValueError, pa.ArrowException) as error:
         raise StateError(
-            f"shard state of {len(value)} bytes is damaged (cannot be decompressed): restore it from a copy, or start the query "
-            "on a new checkpoint"
+            f"shard state of {len(value)} bytes is damaged (cannot be decompressed): restore it from a copy, or start the "
+            "query on a new checkpoint"
         ) from error
     return state

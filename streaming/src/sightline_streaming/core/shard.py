@@ -17,7 +17,7 @@ from sightline_streaming.core.records import SCENE
 from sightline_streaming.core.rows import Log, empty_log
 from sightline_streaming.core.sessions import run_shard
 from sightline_streaming.core.site import Rules, ShardConfig
-from sightline_streaming.core.state import restore, snapshot
+from sightline_streaming.core.state import UNKNOWN, Identity, restore, snapshot
 from sightline_streaming.core.windows import empty_ring
 from sightline_streaming.core.wire import Messages, decode, number_texts
 
@@ -43,15 +43,17 @@ def process_shard(
     partitions: npt.NDArray[np.int32],
     offsets: Ints,
     arrived_us: Ints,
+    identity: Identity = UNKNOWN,
 ) -> tuple[bytes, Facts]:
     """Take a micro-batch of one shard's messages.
 
     ``payloads`` are DetectionBatch messages and ``keys`` their Kafka keys (None: not checked); ``partitions`` and ``offsets``
-    say where they come from, ``arrived_us`` when they reached the broker. Returns the state for the next call, and the facts.
+    say where they come from, ``arrived_us`` when they reached the broker; ``identity`` is the shard's, unless nobody checks it.
+    Returns the state for the next call, and the facts.
     Raises StateError where ``state`` cannot be read; a message that cannot be used is a dead letter among the facts.
     """
     window_us = config.rules.window_us
-    memory = empty_memory() if state is None else restore(state, window_us)
+    memory = empty_memory() if state is None else restore(state, window_us, identity)
     messages = decode(payloads)
     messages.headers["arrived_us"] = arrived_us
     good, dead_letters = refuse(messages, payloads, keys, partitions, offsets, config.max_future_us)
@@ -66,7 +68,7 @@ def process_shard(
         memory.parts, empty_parts(), empty_desk(), empty_ring(rules), empty_log(), newest_us - config.forget_after_us,
     )  # fmt: skip
     facts = Facts(config, memory.names, memory.models, log, dead_letters)
-    return snapshot(_without_forgotten(memory, parts), window_us), facts
+    return snapshot(_without_forgotten(memory, parts), window_us, identity), facts
 
 
 def _meet(config: ShardConfig, memory: Memory, messages: Messages, good: Ints) -> tuple[Memory, Ints]:

@@ -1,13 +1,14 @@
 """A shard's memory as one value for a state store, and back.
 
-Layout, little-endian: magic, version, CRC-32 of the body; body: digest of the record types, length of a counting window, then
-each section as count and bytes. A version is a promise: records or layout change only together with it, and then UPGRADES
-says how to turn the body of the version before into this one's.
+Layout, little-endian: magic, version, CRC-32 of the body; body: digest of the record types, length of a counting window, the
+shard's number and how many shards there are, then each section as count and bytes. A version is a promise: records or layout
+change only together with it, and then UPGRADES says how to turn the body of the version before into this one's.
 """
 
 import struct
 import zlib
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,13 +22,31 @@ from sightline_streaming.core.memory import ALARM, CAMERA, HABIT, PATH, TALLY, T
 from sightline_streaming.core.records import LOOK, SCENE, TRACK
 
 MAGIC = b"SLST"
-VERSION = 2
-
-# Version to the function that makes the next version's body of it.
-UPGRADES: dict[int, Callable[[bytes], bytes]] = {}
+VERSION = 3
 
 _HEAD = struct.Struct("<4sHxxI")
-_BODY = struct.Struct("<Iq")
+_BODY = struct.Struct("<Iqii")
+
+
+class Identity(NamedTuple):
+    """Which shard a state is of: ``number`` among ``shards``."""
+
+    number: int
+    shards: int
+
+
+UNKNOWN = Identity(-1, -1)
+
+
+def _with_identity(body: bytes) -> bytes:
+    """Version 3 of a body of version 2, which does not say whose it is."""
+    digest_and_window = 12
+    return body[:digest_and_window] + struct.pack("<ii", *UNKNOWN) + body[digest_and_window:]
+
+
+# Version to the function that makes the next version's body of it.
+UPGRADES: dict[int, Callable[[bytes], bytes]] = {2: _with_identity}
+
 _COUNT = struct.Struct("<Q")
 
 # A path's fields at lines and zones are kept for as many as its camera has, all others as they are.
@@ -50,8 +69,8 @@ _REMEDY = "restore it from a copy, or start the query on a new checkpoint"
 _CONTRADICTION = f"shard state contradicts itself (its counts differ): {_REMEDY}"
 
 
-def snapshot(memory: Memory, window_us: int) -> bytes:
-    """``memory`` as bytes; the same memory gives the same bytes."""
+def snapshot(memory: Memory, window_us: int, identity: Identity = UNKNOWN) -> bytes:
+    """``memory`` of the shard ``identity`` as bytes; the same memory gives the same bytes."""
     parts = memory.parts
     tracks, windows, tallies, n_trails, alarms, habits, n_looks = (int(n) for n in parts.used)
     paths, trails = parts.paths[:tracks], parts.trails[:n_trails]
@@ -72,14 +91,17 @@ def snapshot(memory: Memory, window_us: int) -> bytes:
         *(parts.looks[name][:n_looks][at_components] for name in _AT_COMPONENT),
     )
     sections = [_COUNT.pack(len(array)) + array.tobytes() for array in arrays]
-    body = b"".join((_BODY.pack(_LAYOUT, window_us), _texts(memory.names), _texts(memory.models), *sections))
+    body = b"".join((_BODY.pack(_LAYOUT, window_us, *identity), _texts(memory.names), _texts(memory.models), *sections))
     return _HEAD.pack(MAGIC, VERSION, zlib.crc32(body)) + body
 
 
-def restore(value: bytes, window_us: int) -> Memory:
-    """The memory that ``value`` was made of; raises StateError where it cannot be told."""
+def restore(value: bytes, window_us: int, identity: Identity = UNKNOWN) -> Memory:
+    """The memory that ``value`` was made of; raises StateError where it cannot be told, or is not that of ``identity``.
+
+    UNKNOWN fits every state, and a state that does not say whose it is fits every ``identity``.
+    """
     reader = _Reader(_body(value))
-    layout, kept_window_us = reader.take(_BODY)
+    layout, kept_window_us, *kept = reader.take(_BODY)
     if layout != _LAYOUT:
         raise StateError(
             f"shard state of version {VERSION} has records of another layout: run the release that wrote it, or {_REMEDY}"
@@ -89,6 +111,7 @@ def restore(value: bytes, window_us: int) -> Memory:
             f"shard state counts in windows of {kept_window_us / 1e6:g} s, the configuration in windows of "
             f"{window_us / 1e6:g} s: set window_s back, or start the query on a new checkpoint"
         )
+    _require(identity, Identity(*kept))
     names, models = reader.texts(), reader.texts()
     cameras, scenes, tracks, alone = (reader.array(kind) for kind in (CAMERA, SCENE, TRACK, _TRACK_PATH))
     paths = np.zeros(len(tracks), PATH)
@@ -115,6 +138,14 @@ def restore(value: bytes, window_us: int) -> Memory:
     used = np.array([len(array) for array in (tracks, windows, tallies, trails, alarms, habits, looks)], np.int64)
     parts = Parts(used, tracks, paths, windows, tallies, trails, alarms, habits, looks)
     return Memory(names, models, cameras, scenes, parts)
+
+
+def _require(identity: Identity, kept: Identity) -> None:
+    if UNKNOWN not in (identity, kept) and identity != kept:
+        raise StateError(
+            f"shard state is that of shard {kept.number} of {kept.shards}, and read as shard {identity.number} of "
+            f"{identity.shards}: set shards back, or take the checkpoint to another number with 'sightline rescale'"
+        )
 
 
 def _own_places(cameras: Records) -> tuple[npt.NDArray[np.bool_], ...]:
