@@ -105,8 +105,8 @@ class JobConfig(Settings):
     # Where a job without a checkpoint begins.
     starting_offsets: Annotated[str, StringConstraints(pattern="^(earliest|latest)$")] = "earliest"
     max_offsets_per_trigger: Annotated[int, Field(ge=1)] | None = None
-    # What facts takes of the fact log at once, in bytes of its files: ten seconds of 5,000 cameras. They pass through the driver,
-    # whose Python holds five times as much. Less than arrives in trigger_s.facts would never catch up.
+    # What facts takes of the fact log at once, in bytes of its files: ten seconds of 5,000 cameras. They pass through the
+    # driver, whose Python holds five times as much. Less than arrives in trigger_s.facts would never catch up.
     max_fact_bytes_per_trigger: Annotated[int, Field(ge=1)] = 128 << 20
     trigger_s: Triggers = Triggers()
 
