@@ -1,6 +1,7 @@
 """The facts job on facts written by hand: every kind reaches its table, once, and its topic."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
 
+from sightline_contract.errors import ConfigError
 from sightline_contract.ids import track_id
 from sightline_contract.topics import DEAD_LETTERS as DEAD_LETTERS_TOPIC
 from sightline_contract.topics import OBJECT_COUNTS as OBJECT_COUNTS_TOPIC
@@ -20,6 +22,7 @@ from sightline_lakehouse.tables import (
     CAMERA_HEALTH,
     COUNT_ANOMALIES,
     DEAD_LETTERS,
+    FACT_COLUMNS,
     FACT_KINDS,
     LINE_CROSSINGS,
     OBJECT_COUNTS,
@@ -203,6 +206,16 @@ def test_after_a_pause_the_log_is_taken_in_bounded_micro_batches(site: "Site") -
     site.config = at_once
     site.run("facts")
     assert micro_batches(site) == 1
+
+
+def test_a_log_that_another_release_laid_out_is_refused_before_a_query_starts(site: "Site") -> None:
+    """Protection: ddl's look at the columns; without it the query fails inside Spark, in a page of its words."""
+    create_local_tables(site.config.table_root, (replace(TRACKER_FACTS, columns=(*FACT_COLUMNS, TRACKER_FACTS.columns[-1])),))
+    with pytest.raises(
+        ConfigError, match=r"^/\S+/bronze/tracker_facts: another release made this table, [^\n]* new table_root"
+    ):
+        site.run("facts")
+    assert not (site.folder / "checkpoints/facts").exists()
 
 
 def micro_batches(site: "Site") -> int:
