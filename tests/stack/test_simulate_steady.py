@@ -90,7 +90,7 @@ def test_the_core_counts_who_crosses() -> None:
         )
         counted += to_arrow(facts)["kind"].to_pylist().count("crossing")
     assert wanted > 200
-    assert counted == pytest.approx(wanted, rel=0.05)
+    assert counted == pytest.approx(wanted, rel=0.03)
 
 
 def test_crossings_add_up_over_the_loop() -> None:
