@@ -6,7 +6,8 @@ Settings that were measured carry their reason; ``spark`` of the configuration s
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 
@@ -30,6 +31,9 @@ BASE_SETTINGS: dict[str, str] = {
     f"{_STATE}.rocksdb.trackTotalNumberOfRows": "false",
     # A table's log is replayed with so many tasks at each commit; the default of 50 costs seconds.
     "spark.databricks.delta.snapshotPartitions": "2",
+    # Payloads are packed and never the same: a dictionary of them only costs.
+    "spark.hadoop.parquet.enable.dictionary#payload": "false",
+    "spark.hadoop.parquet.enable.dictionary#value": "false",
     # A group's rows cross to Python in few large Arrow batches: each costs a round trip.
     "spark.sql.execution.arrow.maxRecordsPerBatch": "200000",
     # A driver that runs for months keeps little of what it did.
@@ -66,6 +70,22 @@ def build_session(name: str, config: JobConfig, master: str | None = None, jars:
     for key, value in (settings | config.spark).items():
         builder = builder.config(key, value)
     return builder.getOrCreate()
+
+
+@contextmanager
+def settings_of(spark: SparkSession, settings: Mapping[str, str]) -> Iterator[None]:
+    """SQL settings for queries that are started inside the block: a streaming query keeps those that it was started under."""
+    before = {key: spark.conf.get(key, None) for key in settings}
+    for key, value in settings.items():
+        spark.conf.set(key, value)
+    try:
+        yield
+    finally:
+        for key, value in before.items():
+            if value is None:
+                spark.conf.unset(key)
+            else:
+                spark.conf.set(key, value)
 
 
 def _jvm_settings(jars: Sequence[Path]) -> dict[str, str]:
