@@ -81,11 +81,11 @@ def settings_of(spark: SparkSession, settings: Mapping[str, str]) -> Iterator[No
     try:
         yield
     finally:
-        for key, value in before.items():
-            if value is None:
+        for key, kept in before.items():
+            if kept is None:
                 spark.conf.unset(key)
             else:
-                spark.conf.set(key, value)
+                spark.conf.set(key, kept)
 
 
 def _jvm_settings(jars: Sequence[Path]) -> dict[str, str]:

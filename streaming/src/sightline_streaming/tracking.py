@@ -38,7 +38,7 @@ from sightline_streaming.small_files import SmallFiles
 Operator = Callable[[tuple[Any, ...], Iterator[pd.DataFrame], GroupState], Iterator[pd.DataFrame]]
 
 STATE_SCHEMA = "shard_state binary"
-# Spark makes code for every stage anew in each micro-batch, and formats it: a fifth of the JVM's time where rows are few and large.
+# Spark makes code for every stage anew in each micro-batch, and formats it: a fifth of the JVM's time where rows are few.
 _QUERY_SETTINGS = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
 LOG_SCHEMA = replace(TRACKER_FACTS, columns=TRACKER_FACTS.columns[:-1]).schema_ddl
 
