@@ -1,6 +1,6 @@
 """What fault tests share: a broker and a run of each test's own, and the table of measured recoveries."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
 
@@ -10,7 +10,6 @@ from faulty_run import FaultyRun, recoveries, save
 
 from sightline.broker import Broker, BrokerConfig
 from sightline.ports import free_port
-from sightline_contract.topics import ALL_TOPICS
 
 RECORD = Path(__file__).parents[2] / "build/faults.json"
 
@@ -28,9 +27,7 @@ def uplink(own_broker: Broker) -> Uplink:
 
 
 @pytest.fixture
-def run_of(
-    own_broker: Broker, jars: dict[str, tuple[Path, ...]], tmp_path: Path
-) -> Iterator[Callable[[SmallCity], FaultyRun]]:
+def run_of(own_broker: Broker, jars: dict[str, tuple[Path, ...]], tmp_path: Path) -> Iterator[Callable[[SmallCity], FaultyRun]]:
     """Makes the run of a city; its driver ends with the test."""
     made: list[FaultyRun] = []
 

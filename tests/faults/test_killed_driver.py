@@ -4,20 +4,25 @@ import random
 import time
 from collections.abc import Callable
 
+import pyarrow as pa
 import pytest
 from faulty_city import SmallCity, Uplink
 from faulty_judge import assert_exactly_once, assert_facts_of
 from faulty_run import FaultyRun, forget_last_commit
+from pyspark.sql import SparkSession
+
+from sightline_lakehouse.arrow import arrow_schema
+from sightline_lakehouse.ddl import create_local_tables
+from sightline_lakehouse.tables import CAMERA_HEALTH, DEAD_LETTERS
+from sightline_streaming.delta_sink import append_with_spark
 
 pytestmark = [pytest.mark.spark, pytest.mark.kafka]
 
-KILLED = "driver killed at a random moment"
-BETWEEN = "driver killed between Delta's commit and Spark's"
+RunOf = Callable[[SmallCity], FaultyRun]
 
 
-def test_a_driver_killed_once_and_between_both_commits_tells_every_fact_once(
-    run_of: Callable[[SmallCity], FaultyRun], uplink: Uplink
-) -> None:
+def test_a_driver_killed_once_and_between_both_commits_of_tracking_tells_every_fact_once(run_of: RunOf, uplink: Uplink) -> None:
+    """Protection: the Delta sink's mark (query id, batch) in the commit; without it the batch's facts are there twice."""
     city = SmallCity(60)
     run = run_of(city)
     uplink.send(city.messages)
@@ -26,32 +31,59 @@ def test_a_driver_killed_once_and_between_both_commits_tells_every_fact_once(
     run.wait_for_commits(3)
     run.kill()
     forget_last_commit(run.checkpoints / "tracking")
-    run.finish(BETWEEN)
+    run.finish("driver killed between Delta's commit and Spark's: tracking")
+    assert_exactly_once(run.tables, uplink.acknowledged)
+    assert_facts_of(run.tables, city)
+
+
+@pytest.mark.faults
+def test_a_driver_killed_between_both_commits_of_facts_writes_every_row_once(run_of: RunOf, uplink: Uplink) -> None:
+    """Protection: the mark (query id, batch) that BatchSink looks for; without it the batch's rows are there twice."""
+    city = SmallCity(60)
+    run = run_of(city)
+    uplink.send(city.messages)
+    uplink.flush()
+    run.start()
+    run.wait_for_commits(3, CAMERA_HEALTH)
+    run.kill()
+    forget_last_commit(run.checkpoints / "facts")
+    run.finish("driver killed between Delta's commit and Spark's: facts")
     assert_exactly_once(run.tables, uplink.acknowledged)
     assert_facts_of(run.tables, city)
 
 
 @pytest.mark.faults
 @pytest.mark.parametrize("seed", [1])
-def test_a_driver_killed_at_random_moments_tells_every_fact_once(
-    run_of: Callable[[SmallCity], FaultyRun], uplink: Uplink, seed: int
-) -> None:
+def test_a_driver_killed_at_random_moments_tells_every_fact_once(run_of: RunOf, uplink: Uplink, seed: int) -> None:
+    """Protection: state, offsets and facts of a batch hang together; without Spark's state commit facts are missing."""
     chance = random.Random(seed)
-    city = SmallCity(240, seed)
+    city = SmallCity(150, seed)
     run = run_of(city)
     uplink.send(city.messages)
     uplink.flush()
-    for kill in range(4):
-        before = run.commits()
-        if kill:
-            with run.recovery(KILLED):
-                run.start()
-                run.wait_for_commits(before + 1)
-        else:
-            run.start()
-            run.wait_for_commits(1)
+    run.start()
+    run.wait_for_commits(1)
+    for _ in range(3):
         time.sleep(chance.uniform(0, 3))
         run.kill()
-    run.finish(KILLED)
+        before = run.commits()
+        with run.recovery("driver killed at a random moment"):
+            run.start()
+            run.wait_for_commits(before + 1)
+    run.drain()
     assert_exactly_once(run.tables, uplink.acknowledged)
     assert_facts_of(run.tables, city)
+
+
+def test_a_batch_that_spark_writes_again_for_an_object_store_adds_no_row(spark: SparkSession, tmp_path) -> None:
+    """Protection: txnAppId and txnVersion; without them the second run appends its row again."""
+    create_local_tables(str(tmp_path), (DEAD_LETTERS,))
+    location = str(tmp_path / DEAD_LETTERS.path)
+    values = dict.fromkeys(arrow_schema(DEAD_LETTERS).names) | {
+        "source_topic": "detections", "source_partition": 0, "source_offset": 1, "reason": "by hand", "arrived_at": 0,
+        "event_date": 0,
+    }  # fmt: skip
+    rows = pa.Table.from_pylist([values], arrow_schema(DEAD_LETTERS))
+    for application, batch in (("one", 0), ("one", 1), ("one", 1), ("another", 0), ("one", 0)):
+        append_with_spark(spark, rows, location, application, batch)
+    assert spark.read.format("delta").load(location).count() == 3

@@ -39,7 +39,7 @@ class Sums(NamedTuple):
 
 @dataclass
 class SmallCity:
-    """Four cameras that give five frames a second, for so many seconds: one message a camera and second."""
+    """Six cameras, of all shards, that give five frames a second: one message a camera and second."""
 
     seconds: int
     seed: int = 1
@@ -48,7 +48,7 @@ class SmallCity:
     def __post_init__(self) -> None:
         # In the past, so that nothing is ahead of its arrival.
         start_us = (int(time.time()) // 60 - 20) * 60_000_000
-        city = City(city_plans(4, "dense", faults="none", frame_rate=5), self.seconds, self.seed, start_us)
+        city = City(city_plans(6, "dense", faults="none", frame_rate=5), self.seconds, self.seed, start_us)
         self.configs = city.configs
         self.messages = list(city.messages())
         tallies = zip(self.configs, city.truth().tallies, strict=True)

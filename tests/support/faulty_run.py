@@ -40,7 +40,7 @@ class FaultyRun:
     bootstrap: str
     jars: Sequence[Path]
     cameras: Sequence[CameraConfig]
-    # 40 messages in a micro-batch are ten seconds of a SmallCity.
+    # 60 messages in a micro-batch are ten seconds of a SmallCity.
     settings: dict[str, Any] = field(default_factory=dict)
     root: Path | None = None  # of tables and checkpoints, where they are not to lie in home
     _child: Child | None = None
@@ -85,7 +85,7 @@ class FaultyRun:
             "window_s": WINDOW_S,
             "allowed_lateness_s": LATENESS_S,
             "trigger_s": {"tracking": 0.1, "facts": 0.1},
-            "max_offsets_per_trigger": 40,
+            "max_offsets_per_trigger": 60,
         } | self.settings
         file = self.home / f"{name}.yaml"
         file.write_text(yaml.safe_dump(job, sort_keys=False), encoding="utf-8")

@@ -12,10 +12,12 @@ import json
 import os
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from pyspark.sql import SparkSession
 
 from sightline_contract.errors import ConfigError, StorageError
+from sightline_lakehouse.ddl import is_local
 
 IDENTITY_FILE = "sightline.json"
 LOCK_FILE = "sightline.lock"
@@ -35,8 +37,8 @@ class Checkpoints:
         Raises StorageError where another driver holds it, ConfigError where it was begun under another ``identity``.
         """
         location = f"{self._root}/{query}"
-        if "://" not in self._root and query not in self._locks:
-            self._locks[query] = self._lock(Path(location))
+        if is_local(self._root) and query not in self._locks:
+            self._locks[query] = self._lock(Path(urlsplit(location).path))
         self._agree(location, identity)
         return location
 

@@ -1,0 +1,41 @@
+"""A new checkpoint is a new writer: Delta must not take its first batches for those of the old one."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from faulty_city import SmallCity, Uplink
+from faulty_judge import assert_exactly_once, assert_facts_of
+from faulty_run import FaultyRun
+
+from sightline_lakehouse.tables import CAMERA_HEALTH, TRACKER_FACTS, Table
+
+pytestmark = [pytest.mark.spark, pytest.mark.kafka, pytest.mark.faults]
+
+
+def writers(tables: Path, table: Table) -> set[str]:
+    """Transaction application ids in the table's log."""
+    log = (tables / table.path / "_delta_log").glob("*.json")
+    actions = (json.loads(line) for file in log for line in file.read_text(encoding="utf-8").splitlines())
+    return {action["txn"]["appId"] for action in actions if "txn" in action}
+
+
+def test_a_new_checkpoint_on_a_new_table_root_writes_everything_under_ids_of_its_own(
+    run_of: Callable[[SmallCity], FaultyRun], uplink: Uplink
+) -> None:
+    """Protection: the transaction's application id is the query's, which is born with the checkpoint; with one id for all
+    checkpoints the facts of the second one on the same tables are skipped.
+    """
+    city = SmallCity(30)
+    uplink.send(city.messages)
+    uplink.flush()
+    ids = []
+    for run in (run_of(city), run_of(city)):
+        run.finish()
+        assert_exactly_once(run.tables, uplink.acknowledged)
+        assert_facts_of(run.tables, city)
+        for table in (TRACKER_FACTS, CAMERA_HEALTH):
+            ids.append(writers(run.tables, table))
+    assert all(len(each) == 1 for each in ids)
+    assert len(set.union(*ids)) == 4
