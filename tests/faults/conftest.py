@@ -5,6 +5,9 @@ from pathlib import Path
 from statistics import median
 
 import pytest
+
+pytest.register_assert_rewrite("faulty_judge", "faulty_city", "faulty_run")
+
 from faulty_city import SmallCity, Uplink
 from faulty_run import FaultyRun, recoveries, save
 

@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -103,10 +103,15 @@ class FaultyRun:
         psutil.wait_procs(family[1:], timeout=20)
         assert self.driver.wait(20) == -signal.SIGKILL
 
-    def workers(self) -> list[psutil.Process]:
-        """The Python workers and the process that forks them."""
-        family = psutil.Process(self.driver.pid).children(recursive=True)
-        return [process for process in family if "pyspark.daemon" in " ".join(process.cmdline())]
+    def kill_workers(self) -> int:
+        """SIGKILL for the Python workers and the process that forks them; returns how many there were."""
+        killed = 0
+        for process in psutil.Process(self.driver.pid).children(recursive=True):
+            with suppress(psutil.Error):  # it ended by itself meanwhile
+                if "pyspark.daemon" in process.cmdline():
+                    process.kill()
+                    killed += 1
+        return killed
 
     def commits(self, table: Table = TRACKER_FACTS) -> int:
         """How often the table was written to."""
@@ -150,9 +155,7 @@ class FaultyRun:
 
 def last_words(child: Child) -> str:
     """The one line of ours in a log."""
-    lines = child.log_path.read_text(encoding="utf-8").splitlines()
-    (line,) = [line for line in lines if line.startswith("error: ")]
-    assert lines[-1] == line
+    (line,) = [line for line in child.log_path.read_text(encoding="utf-8").splitlines() if line.startswith("error: ")]
     return line
 
 
