@@ -3,16 +3,18 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
+from typing import TYPE_CHECKING
 
 import pytest
 
-pytest.register_assert_rewrite("faulty_judge", "faulty_city", "faulty_run")
-
-from faulty_city import SmallCity, Uplink
-from faulty_run import FaultyRun, recoveries, save
-
 from sightline.broker import Broker, BrokerConfig
 from sightline.ports import free_port
+
+if TYPE_CHECKING:
+    from faulty_city import SmallCity, Uplink
+    from faulty_run import FaultyRun
+
+pytest.register_assert_rewrite("faulty_city", "faulty_judge", "faulty_run")
 
 RECORD = Path(__file__).parents[2] / "build/faults.json"
 
@@ -25,16 +27,22 @@ def own_broker(tmp_path: Path) -> Iterator[Broker]:
 
 
 @pytest.fixture
-def uplink(own_broker: Broker) -> Uplink:
+def uplink(own_broker: Broker) -> "Uplink":
+    from faulty_city import Uplink
+
     return Uplink(own_broker.bootstrap)
 
 
 @pytest.fixture
-def run_of(own_broker: Broker, jars: dict[str, tuple[Path, ...]], tmp_path: Path) -> Iterator[Callable[[SmallCity], FaultyRun]]:
+def run_of(
+    own_broker: Broker, jars: dict[str, tuple[Path, ...]], tmp_path: Path
+) -> "Iterator[Callable[[SmallCity], FaultyRun]]":
     """Makes the run of a city; its driver ends with the test."""
+    from faulty_run import FaultyRun
+
     made: list[FaultyRun] = []
 
-    def make(city: SmallCity) -> FaultyRun:
+    def make(city: "SmallCity") -> FaultyRun:
         made.append(FaultyRun(tmp_path / f"run-{len(made)}", own_broker.bootstrap, jars["spark"], city.configs))
         return made[-1]
 
@@ -44,6 +52,8 @@ def run_of(own_broker: Broker, jars: dict[str, tuple[Path, ...]], tmp_path: Path
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    from faulty_run import recoveries, save
+
     if not recoveries:
         return
     terminalreporter.section("recovery after a fault, until the next commit of facts")
