@@ -66,8 +66,5 @@ def test_shuffled_and_repeated_messages_are_each_counted_once(run_of: RunOf, upl
     random.Random(seed).shuffle(shuffled)
     uplink.send(shuffled)
     uplink.flush()
-    run.start()
-    run.wait_for_commits(3)
-    run.kill()
     run.finish()
     assert_exactly_once(run.tables, uplink.acknowledged)
