@@ -1,6 +1,7 @@
 """A new checkpoint is a new writer: Delta must not take its first batches for those of the old one."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,3 +40,20 @@ def test_a_new_checkpoint_on_a_new_table_root_writes_everything_under_ids_of_its
             ids.append(writers(run.tables, table))
     assert all(len(each) == 1 for each in ids)
     assert len(set.union(*ids)) == 4
+
+
+def test_the_tables_behind_the_log_are_made_again_from_it_by_a_new_checkpoint_of_facts(
+    run_of: Callable[[SmallCity], FaultyRun], uplink: Uplink
+) -> None:
+    """Protection: none but the log itself, which keeps every fact: tables and checkpoint of facts go together."""
+    city = SmallCity(30)
+    uplink.send(city.messages)
+    uplink.flush()
+    run = run_of(city)
+    run.finish()
+    before = writers(run.tables, CAMERA_HEALTH)
+    for folder in (run.checkpoints / "facts", *(run.tables / layer for layer in ("silver", "gold", "quarantine"))):
+        shutil.rmtree(folder)
+    run.finish(jobs="facts")
+    assert_exactly_once(run.tables, uplink.acknowledged)
+    assert writers(run.tables, CAMERA_HEALTH).isdisjoint(before)

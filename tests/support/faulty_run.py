@@ -121,11 +121,11 @@ class FaultyRun:
         """Wait until the table was written to ``count`` times; raises StageError where the driver ends before."""
         self.driver.wait_until(lambda: self.commits(table) >= count, timeout_s, f"{count} commits of {table.full_name}")
 
-    def finish(self, fault: str | None = None, *options: str) -> None:
+    def finish(self, fault: str | None = None, *, jobs: str = "tracking,facts") -> None:
         """Start again, take all that is there, end; measures the recovery from ``fault``."""
         before = self.commits()
         with self.recovery(fault) if fault else _nothing():
-            self.start("--drain", *options)
+            self.start("--drain", jobs=jobs)
             if fault:
                 self.wait_for_commits(before + 1)
         self.driver.check(_START_TIMEOUT_S)
