@@ -45,14 +45,15 @@ def test_a_driver_killed_between_delta_s_commit_and_spark_s_tells_every_fact_onc
 def test_a_driver_killed_at_random_moments_tells_every_fact_once(run_of: RunOf, uplink: Uplink, seed: int) -> None:
     """Protection: state, offsets and facts of a batch hang together; without Spark's state commit facts are missing."""
     chance = random.Random(seed)
-    city = SmallCity(150, seed)
+    city = SmallCity(120, seed)
     run = run_of(city)
+    run.settings["max_offsets_per_trigger"] = 30  # so that there is something left to do after the last kill
     uplink.send(city.messages)
     uplink.flush()
     run.start()
     run.wait_for_commits(1)
     for _ in range(3):
-        time.sleep(chance.uniform(0, 3))
+        time.sleep(chance.uniform(0, 2))
         run.kill()
         before = run.commits()
         with run.recovery("driver killed at a random moment"):

@@ -99,7 +99,8 @@ class FaultyRun:
         parent = psutil.Process(self.driver.pid)
         family = [parent, *parent.children(recursive=True)]
         for process in family:
-            process.kill()
+            with suppress(psutil.NoSuchProcess):  # a worker whose JVM is gone ends by itself
+                process.kill()
         psutil.wait_procs(family[1:], timeout=20)
         assert self.driver.wait(20) == -signal.SIGKILL
 
