@@ -32,8 +32,8 @@ def poison(message: Message) -> list[Message]:
 
 
 def test_what_comes_again_is_dropped_and_what_is_broken_is_kept_with_its_place(run_of: RunOf, uplink: Uplink) -> None:
-    """Protection: the (session, seq) memory of each camera, and the gate; without the first detections are counted twice,
-    without the second the query fails with the first broken message and with every start after it.
+    """Protection: the gate of the core (and the memory that the test below is about); without it broken messages are counted,
+    11 of them as those of a camera without a name.
     """
     city = SmallCity(60)
     run = run_of(city)

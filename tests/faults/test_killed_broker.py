@@ -21,7 +21,7 @@ _DOWN_S = 3.0
 def test_a_killed_broker_costs_no_acknowledged_message_and_the_driver_lives_on(
     run_of: Callable[[SmallCity], FaultyRun], own_broker: Broker, uplink: Uplink
 ) -> None:
-    """Protection: idempotent producers with acks=all; without acks messages are lost that their sender takes for sent."""
+    """Protection: producers with acks=all; with acks=0 half of the frames are lost, which their sender takes for sent."""
     city = SmallCity(120)
     run = run_of(city)
     half = len(city.messages) // 2

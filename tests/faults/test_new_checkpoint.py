@@ -26,7 +26,7 @@ def test_a_new_checkpoint_on_a_new_table_root_writes_everything_under_ids_of_its
     run_of: Callable[[SmallCity], FaultyRun], uplink: Uplink
 ) -> None:
     """Protection: the transaction's application id is the query's, which is born with the checkpoint; with one id for all
-    checkpoints the facts of the second one on the same tables are skipped.
+    checkpoints both write under the same, and Delta would skip the second one's first batches on tables of the first.
     """
     city = SmallCity(30)
     uplink.send(city.messages)

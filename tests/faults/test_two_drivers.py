@@ -16,7 +16,9 @@ pytestmark = [pytest.mark.spark, pytest.mark.kafka, pytest.mark.faults]
 def test_a_second_driver_is_refused_in_one_line_and_takes_over_at_once_when_the_first_is_killed(
     run_of: Callable[[SmallCity], FaultyRun], uplink: Uplink
 ) -> None:
-    """Protection: the lock in each checkpoint's folder; without it both run until one finds its batch taken."""
+    """Protection: the lock in each checkpoint's folder; without it the second ends with the first file
+    that it finds taken, and with advice that fits something else.
+    """
     city = SmallCity(120)
     run = run_of(city)
     uplink.send(city.messages)
