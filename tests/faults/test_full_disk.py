@@ -29,8 +29,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_driver_whose_disk_is_full_ends_in_one_line_and_goes_on_when_there_is_room(
     run_of: Callable[[SmallCity], FaultyRun], uplink: Uplink, small_disk: Path
 ) -> None:
-    """Protection: failures.py, which tells what to do; without it the line says that a new start is enough. That no file is left
-    half-written under its own name is Spark's and Delta's doing: that the run is exact afterwards holds them to it.
+    """Protection: failures.py, which tells what to do; without it the line says that a new start is enough.
+
+    That no file is left half-written under its own name is Spark's and Delta's doing; an exact run holds them to it.
     """
     city = SmallCity(120)
     run = run_of(city)
