@@ -14,10 +14,12 @@ import json
 import os
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from pyspark.sql import SparkSession
 
 from sightline_contract.errors import ConfigError, StorageError
+from sightline_lakehouse.ddl import is_local
 from sightline_streaming.small_files import SmallFiles
 
 IDENTITY_FILE = "sightline.json"
@@ -83,8 +85,8 @@ class Checkpoints:
 
     def _held(self, name: str) -> str:
         """Location of a checkpoint, which no other driver has from now on."""
-        if "://" not in self._root and name not in self._locks:
-            self._locks[name] = self._lock(Path(self._root, name))
+        if is_local(self._root) and name not in self._locks:
+            self._locks[name] = self._lock(Path(urlsplit(self._root).path, name))
         return f"{self._root}/{name}"
 
     def _lock(self, folder: Path) -> int:
