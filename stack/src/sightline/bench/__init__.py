@@ -116,3 +116,26 @@ def city_command(
             batch_s=batch_seconds,
         )  # fmt: skip
         bench_city(plan, repeats, peers, Output(json, plot, work))
+
+
+@bench_app.command("growth")
+def growth_command(
+    what: Annotated[str, typer.Option(help="workers, partitions, objects, cameras, day; several with commas.")] = (
+        "workers,partitions,objects,cameras,day"
+    ),
+    cameras: Annotated[int, typer.Option(min=1, help="Cameras where not they grow.")] = 5000,
+    seconds: Annotated[int, typer.Option(min=9, help="Seconds of the city in the topic.")] = 36,
+    batch_seconds: Annotated[int, typer.Option(min=1, help="Seconds of the city in a micro-batch.")] = 6,
+    repeats: Annotated[int, typer.Option(min=1, help="Runs of each point.")] = 1,
+    json: Annotated[Path | None, typer.Option(help="Write all numbers here, too.", show_default=False)] = None,
+    plots: Annotated[Path | None, typer.Option(help="Draw a plot each into this folder.", show_default=False)] = None,
+) -> None:
+    """Run the tracking job on backlogs of growing size: what grows how."""
+    from sightline.cli import naming_missing_packages
+
+    with naming_missing_packages("bench growth", "bench"):
+        from sightline.bench.city_run import Plan
+        from sightline.bench.growth import bench_growth
+
+        plan = Plan(cameras=cameras, seconds=seconds, jobs=("tracking",), batch_s=batch_seconds)
+        bench_growth(what.split(","), plan, repeats, json, plots)
