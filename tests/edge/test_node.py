@@ -17,6 +17,7 @@ from confluent_kafka import Consumer, Message
 from sightline_contract.batch import get_frames, parse_batch
 from sightline_contract.errors import BrokerError, ConfigError, SourceError
 from sightline_contract.events import DetectionEvent, NodeStatus
+from sightline_contract.packing import UNITS_PER_PX
 from sightline_edge.config import load_node_config
 from sightline_edge.node import Node, Progress, Summary
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 TOPICS = ("detections", "events", "node_status")
 DEADLINE_S = 30
+FRAME_HEIGHT = 48  # of the made-up videos
 
 
 @pytest.fixture
@@ -110,7 +112,8 @@ def test_a_video_becomes_batches_events_and_heartbeats(
     assert counts == [0] * 12 + [1] * 13
     last = sent["batches"][2]
     assert get_frames(last).classes.tolist() == [0, 0, 2, 2, 2]
-    assert get_frames(last).boxes[0].tolist() == pytest.approx([0.2, 0.55, 0.2, 0.7], abs=2e-3)
+    half_a_step = 0.5 / UNITS_PER_PX / FRAME_HEIGHT  # a message tells boxes in whole parts of a pixel
+    assert get_frames(last).boxes[0].tolist() == pytest.approx([0.2, 0.55, 0.2, 0.7], abs=half_a_step + 1e-6)
     assert (last.node_id, last.model_name, last.model_version, len(last.model_digest)) == ("node", "colours", "1", 32)
     assert (last.frame_width, last.frame_height, last.frame_rate_mhz) == (64, 48, 10_000)
     (event,) = sent["events"]

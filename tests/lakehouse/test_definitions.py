@@ -1,16 +1,17 @@
 import json
+from dataclasses import replace
 
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
-from sightline_contract.errors import StorageError
-from sightline_lakehouse.arrow import arrow_schema
+from sightline_contract.errors import ConfigError, StorageError
+from sightline_lakehouse.arrow import arrow_schema, arrow_type, spark_type
 from sightline_lakehouse.checks import checks_of
 from sightline_lakehouse.ddl import TABLE_PROPERTIES, create_local_tables, create_table_sql, table_location
 from sightline_lakehouse.generate import COMMAND, REPOSITORY, generated_files
 from sightline_lakehouse.quality import GATED_TABLES
-from sightline_lakehouse.tables import ALERTS, ALL_TABLES, LINE_CROSSINGS, Table
+from sightline_lakehouse.tables import ALERTS, ALL_TABLES, FACT_COLUMNS, LINE_CROSSINGS, TRACKER_FACTS, Column, Table
 
 
 @pytest.mark.parametrize("path", generated_files())
@@ -37,6 +38,32 @@ def test_creating_tables_again_leaves_them_alone(tmp_path):
     create_local_tables(str(tmp_path))
     create_local_tables(str(tmp_path))
     assert [DeltaTable(table_location(str(tmp_path), table)).version() for table in ALL_TABLES] == [0] * len(ALL_TABLES)
+
+
+WHAT_TO_DO = "give a new table_root and a new checkpoint_root"
+
+
+@pytest.mark.parametrize(
+    ("columns", "complaint"),
+    [
+        (TRACKER_FACTS.columns[:7] + TRACKER_FACTS.columns[8:], "no column payload"),
+        ((*TRACKER_FACTS.columns, Column("track_no", "bigint", "")), "a column track_no that is not known"),
+        ((*TRACKER_FACTS.columns[:1], Column("shard", "string", ""), *TRACKER_FACTS.columns[2:]), "shard as string, not int"),
+        # As it was when each fact was a row.
+        ((*FACT_COLUMNS, TRACKER_FACTS.columns[-1]), "no column shard"),
+    ],
+)
+def test_a_table_that_another_release_laid_out_is_refused_in_one_line(columns, complaint, tmp_path):
+    create_local_tables(str(tmp_path), (replace(TRACKER_FACTS, columns=columns),))
+    with pytest.raises(ConfigError) as caught:
+        create_local_tables(str(tmp_path), (LINE_CROSSINGS, TRACKER_FACTS))
+    where = table_location(str(tmp_path), TRACKER_FACTS)
+    assert str(caught.value) == f"{where}: another release made this table, it has {complaint}: {WHAT_TO_DO}"
+
+
+@pytest.mark.parametrize("name", sorted({column.type for table in ALL_TABLES for column in table.columns}))
+def test_a_type_goes_to_arrow_and_back(name):
+    assert spark_type(arrow_type(name)) == name
 
 
 def test_a_root_that_cannot_be_written_is_one_line(tmp_path):

@@ -1,14 +1,17 @@
 """What only a Spark session can tell of the tables: one driver for all of it."""
 
 import datetime as dt
+from dataclasses import replace
 
 import pytest
 from deltalake import DeltaTable
 from sample_tables import sample_rows, write_rows
 
+from sightline_contract.errors import ConfigError
+from sightline_lakehouse import ddl
 from sightline_lakehouse.ddl import create_local_tables, create_table_sql, create_tables, register_tables, table_location
 from sightline_lakehouse.maintenance import maintain
-from sightline_lakehouse.tables import ALL_TABLES, LINE_CROSSINGS, OBJECT_COUNTS, TRACK_SEGMENTS
+from sightline_lakehouse.tables import ALL_TABLES, LINE_CROSSINGS, OBJECT_COUNTS, TRACK_SEGMENTS, TRACKER_FACTS, Column
 
 pytestmark = pytest.mark.spark
 
@@ -23,6 +26,19 @@ def test_spark_and_delta_rs_create_the_same_table(table, spark, tmp_path):
     assert first.protocol() == second.protocol()
     for what in ("partition_columns", "description", "configuration"):
         assert getattr(first.metadata(), what) == getattr(second.metadata(), what)
+
+
+def test_spark_refuses_a_table_that_another_release_laid_out(spark, tmp_path, monkeypatch):
+    """On an object store; here a folder is taken for one."""
+    monkeypatch.setattr(ddl, "is_local", lambda _: False)
+    create_tables(spark, str(tmp_path), (TRACK_SEGMENTS, TRACKER_FACTS))
+    create_tables(spark, str(tmp_path), (TRACK_SEGMENTS, TRACKER_FACTS))
+    with pytest.raises(
+        ConfigError, match=r"^/\S+/bronze/tracker_facts: another release made .* no column part2: give a new [^\n]*$"
+    ):
+        create_tables(
+            spark, str(tmp_path), (replace(TRACKER_FACTS, columns=(*TRACKER_FACTS.columns, Column("part2", "int", ""))),)
+        )
 
 
 def test_tables_are_visible_by_name_at_the_newest_root(spark, tmp_path):

@@ -188,3 +188,23 @@ def test_a_new_checkpoint_writes_under_a_new_name(site: "Site") -> None:
     site.run("facts")
     assert len(site.rows(ZONE_VISITS)) == 2
     assert len(site.rows(DEAD_LETTERS)) == 0
+
+
+def test_after_a_pause_the_log_is_taken_in_bounded_micro_batches(site: "Site") -> None:
+    """Protection: source_limits; without it one micro-batch takes the whole log through the driver."""
+    create_local_tables(site.config.table_root)
+    for number in range(3):
+        write_facts(site, [fact("visit", site.camera, track_no=number, class_id=0, place="door")])
+    at_once = site.config
+    site.config = at_once.model_copy(update={"max_fact_bytes_per_trigger": 1, "checkpoint_root": str(site.folder / "little")})
+    site.run("facts")
+    assert micro_batches(site) == 3
+    assert sorted(row["track_id"] for row in site.rows(ZONE_VISITS)) == [track_id(site.camera, T0_US, n) for n in range(3)]
+    site.config = at_once
+    site.run("facts")
+    assert micro_batches(site) == 1
+
+
+def micro_batches(site: "Site") -> int:
+    commits = Path(site.config.checkpoint_root) / "facts/commits"
+    return sum(path.name.isdigit() for path in commits.iterdir())

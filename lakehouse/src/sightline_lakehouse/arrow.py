@@ -30,6 +30,13 @@ def arrow_type(spark_type: str) -> pa.DataType:
     return _TYPES[spark_type]
 
 
+def spark_type(arrow: pa.DataType) -> str:
+    """The Spark SQL type name of an Arrow type; Arrow's own name for one that tables.py does not use."""
+    if pa.types.is_list(arrow):
+        return f"array<{spark_type(arrow.value_type)}>"
+    return next((name for name, known in _TYPES.items() if known.equals(arrow)), str(arrow))
+
+
 def arrow_schema(table: Table) -> pa.Schema:
     """The table's columns in order, with nullability and descriptions."""
     return pa.schema(

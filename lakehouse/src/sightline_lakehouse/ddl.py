@@ -1,18 +1,19 @@
 """Creating the tables below a table root, and showing them to SQL users by name.
 
 A root is a folder or an object store's address; every table's place below it is in tables.py. Creating is idempotent and
-never changes a table that exists. A folder gets its tables from delta-rs, which takes milliseconds where Spark takes a
-second a table and a JVM; an object store gets them from Spark, whose commits there must have a single kind of writer.
-Both ways make the same table, which a test holds.
+never changes a table that exists: one with other columns, as an earlier release may have left it, is refused. A folder gets
+its tables from delta-rs, which takes milliseconds where Spark takes a second a table and a JVM; an object store gets them
+from Spark, whose commits there must have a single kind of writer. Both ways make the same table, which a test holds.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from sightline_contract.errors import StorageError
+from sightline_contract.errors import ConfigError, StorageError
 from sightline_lakehouse.tables import ALL_TABLES, Table
 
 if TYPE_CHECKING:
@@ -59,26 +60,32 @@ def create_table_sql(table: Table, root: str) -> str:
 
 
 def create_tables(spark: SparkSession, root: str, tables: tuple[Table, ...] = ALL_TABLES) -> None:
-    """Create below ``root`` every table that is not there yet; raises StorageError."""
+    """Create below ``root`` every table that is not there yet.
+
+    Raises StorageError where the root refuses, ConfigError where a table is there with other columns.
+    """
     if is_local(root):
         create_local_tables(root, tables)
         return
     for table in tables:
         spark.sql(create_table_sql(table, root))
+        location = table_location(root, table)
+        _require_columns(table, location, dict(spark.table(path_identifier(location)).dtypes))
 
 
 def create_local_tables(root: str, tables: tuple[Table, ...] = ALL_TABLES) -> None:
-    """Create the tables in a folder without Spark; raises StorageError."""
+    """Create the tables in a folder without Spark; raises as ``create_tables`` does."""
+    import pyarrow as pa
     from deltalake import DeltaTable
     from deltalake.exceptions import DeltaError
 
-    from sightline_lakehouse.arrow import arrow_schema
+    from sightline_lakehouse.arrow import arrow_schema, spark_type
 
     for table in tables:
         location = table_location(root, table)
         try:
             Path(location).mkdir(parents=True, exist_ok=True)
-            DeltaTable.create(
+            created = DeltaTable.create(
                 location,
                 schema=arrow_schema(table),
                 mode="ignore",
@@ -88,6 +95,20 @@ def create_local_tables(root: str, tables: tuple[Table, ...] = ALL_TABLES) -> No
             )
         except (OSError, DeltaError) as error:
             raise StorageError(f"{location}: cannot be created ({_first_line(error)}): check the table root") from error
+        found = {field.name: spark_type(field.type) for field in pa.schema(created.schema().to_arrow())}
+        _require_columns(table, location, found)
+
+
+def _require_columns(table: Table, location: str, found: Mapping[str, str]) -> None:
+    """Raise ConfigError where the table at ``location`` has other columns; ``found`` are its Spark SQL types by name."""
+    wanted = {column.name: column.type for column in table.columns}
+    differs = [f"no column {name}" for name in wanted if name not in found]
+    differs += [f"a column {name} that is not known" for name in found if name not in wanted]
+    differs += [f"{name} as {found[name]}, not {type_}" for name, type_ in wanted.items() if found.get(name, type_) != type_]
+    if differs:
+        raise ConfigError(
+            f"{location}: another release made this table, it has {differs[0]}: give a new table_root and a new checkpoint_root"
+        )
 
 
 def register_tables(spark: SparkSession, root: str, tables: tuple[Table, ...] = ALL_TABLES) -> None:

@@ -58,8 +58,14 @@ def split_facts(log: pa.Table, labels: SiteLabels, window_s: int) -> dict[Table,
 
 
 def _rows(facts: pa.Table, kind: str, labels: SiteLabels, window_s: int) -> pa.Table:
+    """Rows of the kind's table; batch by batch, since boxes of a large micro-batch do not fit into one Arrow array of 2 GiB."""
     schema = arrow_schema(TABLE_OF_KIND[kind])
-    (own,) = facts.combine_chunks().to_batches()
+    return pa.Table.from_batches(
+        [_batch(own, kind, schema, labels, window_s) for own in facts.combine_chunks().to_batches()], schema
+    )
+
+
+def _batch(own: pa.RecordBatch, kind: str, schema: pa.Schema, labels: SiteLabels, window_s: int) -> pa.RecordBatch:
     if kind == "segment":
         own = unpack_boxes(own)
     derive = _DERIVE | {
@@ -71,7 +77,8 @@ def _rows(facts: pa.Table, kind: str, labels: SiteLabels, window_s: int) -> pa.T
     if kind == "dead_letter":
         derive["camera_id"] = lambda rows: pc.if_else(pc.equal(rows["camera_id"], ""), None, rows["camera_id"])
     columns = [derive[name](own) if name in derive else own[name] for name in schema.names]
-    return pa.Table.from_arrays([column.cast(field.type) for column, field in zip(columns, schema, strict=True)], schema=schema)
+    cast = [column.cast(field.type) for column, field in zip(columns, schema, strict=True)]
+    return pa.RecordBatch.from_arrays(cast, schema=schema)
 
 
 def _time(name: str) -> _Derive:

@@ -4,6 +4,7 @@ Stateless: each commit of ``bronze.tracker_facts`` becomes rows of its kind's ta
 counting windows, scene events and dead letters go to Kafka too, at least once (publisher.py).
 
 A micro-batch's facts pass through the driver: 5,000 cameras with 30 frames/s and 6 objects a frame make about 30 MB a second.
+After a pause the log holds many such seconds, so ``max_fact_bytes_per_trigger`` bounds what one micro-batch takes of it.
 """
 
 import pyarrow as pa
@@ -35,12 +36,19 @@ def write_facts(context: JobContext, labels: SiteLabels, facts: DataFrame, batch
         publish_dead_letters(rows[DEAD_LETTERS], context.config.kafka)
 
 
+def source_limits(max_bytes: int) -> dict[str, str]:
+    """Options of Delta's source that bound a micro-batch; one commit's file is taken whole however large."""
+    # The number of files is Delta's own default, which a bound in bytes alone would lift.
+    return {"maxBytesPerTrigger": f"{max_bytes}b", "maxFilesPerTrigger": "1000"}
+
+
 def start(context: JobContext) -> tuple[StreamingQuery, ...]:
     """Start the query ``facts``."""
     facts = (
         context.spark.readStream.format("delta")
         # Rows that retention deletes from the log were split long ago.
         .option("skipChangeCommits", "true")
+        .options(**source_limits(context.config.max_fact_bytes_per_trigger))
         .load(context.location(TRACKER_FACTS))
     )
     labels = site_labels(context.cameras)
