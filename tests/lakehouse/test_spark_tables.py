@@ -6,7 +6,15 @@ import pytest
 from deltalake import DeltaTable
 from sample_tables import sample_rows, write_rows
 
-from sightline_lakehouse.ddl import create_local_tables, create_table_sql, create_tables, register_tables, table_location
+from sightline_lakehouse.ddl import (
+    create_local_tables,
+    create_table_sql,
+    create_tables,
+    last_commit_of_folder,
+    last_commit_with_spark,
+    register_tables,
+    table_location,
+)
 from sightline_lakehouse.maintenance import maintain
 from sightline_lakehouse.tables import ALL_TABLES, LINE_CROSSINGS, OBJECT_COUNTS, TRACK_SEGMENTS
 
@@ -23,6 +31,14 @@ def test_spark_and_delta_rs_create_the_same_table(table, spark, tmp_path):
     assert first.protocol() == second.protocol()
     for what in ("partition_columns", "description", "configuration"):
         assert getattr(first.metadata(), what) == getattr(second.metadata(), what)
+
+
+def test_both_ways_tell_a_table_that_was_written_to_from_one_that_was_not(spark, tmp_path):
+    create_local_tables(str(tmp_path))
+    location = table_location(str(tmp_path), LINE_CROSSINGS)
+    assert (last_commit_of_folder(location), last_commit_with_spark(spark, location)) == (0, 0)
+    write_rows(tmp_path, sample_rows())
+    assert last_commit_of_folder(location) == last_commit_with_spark(spark, location) > 0
 
 
 def test_tables_are_visible_by_name_at_the_newest_root(spark, tmp_path):
