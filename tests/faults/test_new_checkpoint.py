@@ -1,4 +1,4 @@
-"""A new checkpoint is a new writer: Delta must not take its first batches for those of the old one."""
+"""A new checkpoint is a new writer: Delta must not take its first batches for those of the old one, nor have it write again."""
 
 import json
 import shutil
@@ -40,6 +40,28 @@ def test_a_new_checkpoint_on_a_new_table_root_writes_everything_under_ids_of_its
             ids.append(writers(run.tables, table))
     assert all(len(each) == 1 for each in ids)
     assert len(set.union(*ids)) == 4
+
+
+def test_a_new_checkpoint_over_the_tables_of_another_is_refused_in_one_line_and_writes_nothing(
+    run_of: Callable[[SmallCity], FaultyRun], uplink: Uplink
+) -> None:
+    """Protection: JobContext.claim(); without it the job reads the topic again and every camera has twice its messages."""
+    city = SmallCity(30)
+    uplink.send(city.messages)
+    uplink.flush()
+    run = run_of(city)
+    run.finish()
+    kept = run.checkpoints.rename(run.home / "kept")
+    for _ in range(2):
+        run.start("--drain")
+        line = run.last_words()
+        assert "bronze/tracker_facts: holds what another checkpoint of tracking wrote: bring that back, or" in line
+    assert_exactly_once(run.tables, uplink.acknowledged)
+    shutil.rmtree(run.checkpoints)
+    kept.rename(run.checkpoints)
+    run.finish()
+    assert_exactly_once(run.tables, uplink.acknowledged)
+    assert_facts_of(run.tables, city)
 
 
 def test_the_tables_behind_the_log_are_made_again_from_it_by_a_new_checkpoint_of_facts(

@@ -11,7 +11,8 @@ from faulty_city import SmallCity, Sums, sums_of
 
 from sightline.results.reading import read_table
 from sightline.simulate.encoding import Message
-from sightline_lakehouse.tables import CAMERA_HEALTH, TRACKER_FACTS
+from sightline_lakehouse.tables import CAMERA_HEALTH, TRACKER_FACTS, Table
+from sightline_streaming.fact_frames import all_facts
 from sightline_streaming.fact_tables import TABLE_OF_KIND
 
 _SUMMED = ("frames_received", "detections", "batches_received", "batches_duplicate")
@@ -24,25 +25,33 @@ _WHOLE_KINDS = ("crossing", "visit", "event", "count")
 def assert_exactly_once(tables: Path, acknowledged: Sequence[Message]) -> None:
     """Sums by camera are those of the acknowledged messages, in the log and behind it, and no row is there twice."""
     expected = sums_of(acknowledged)
-    log = read_table(tables, TRACKER_FACTS)
+    rows_of_log = read_table(tables, TRACKER_FACTS)
+    _require_no_row_twice(TRACKER_FACTS, _tuples(rows_of_log, TRACKER_FACTS.key))
+    log = all_facts(rows_of_log)
+    assert log.num_rows == sum(rows_of_log["facts"].to_pylist())
     assert _sums(log.filter(pc.equal(log["kind"], "health"))) == expected
     assert _sums(read_table(tables, CAMERA_HEALTH)) == expected
     stated = Counter(log["kind"].to_pylist())
     for kind, table in TABLE_OF_KIND.items():
         rows = _tuples(read_table(tables, table, table.key), table.key)
         # Two micro-batches may hold messages of one frame and one millisecond, the second a repetition: sums tell of health.
-        repeated = [row for row, count in Counter(rows).items() if count > 1 and table is not CAMERA_HEALTH]
-        assert not repeated, f"{table.full_name}: {len(repeated)} rows twice, such as {repeated[0]}"
+        if table is not CAMERA_HEALTH:
+            _require_no_row_twice(table, rows)
         assert len(rows) == stated[kind], f"{table.full_name}: {len(rows)} rows of {stated[kind]} facts"
 
 
 def assert_facts_of(tables: Path, city: SmallCity) -> None:
     """Crossings, visits, events and windows are those of the city, and every track has its observations."""
-    log, wanted = read_table(tables, TRACKER_FACTS), city.facts()
+    log, wanted = all_facts(read_table(tables, TRACKER_FACTS)), city.facts()
     assert Counter(wanted["kind"].to_pylist())["crossing"] > 0
     for kind in _WHOLE_KINDS:
         assert _facts(log, kind) == _facts(wanted, kind), kind
     assert _observations(log) == _observations(wanted)
+
+
+def _require_no_row_twice(table: Table, rows: Iterable[tuple[Any, ...]]) -> None:
+    repeated = [row for row, count in Counter(rows).items() if count > 1]
+    assert not repeated, f"{table.full_name}: {len(repeated)} rows twice, such as {repeated[0]}"
 
 
 def _facts(log: pa.Table, kind: str) -> Counter[tuple[Any, ...]]:

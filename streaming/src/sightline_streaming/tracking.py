@@ -3,8 +3,8 @@
 A thin shell around ``core.shard``: messages are grouped by shard and not by camera, so that one Python call serves
 thousands of cameras with one numba kernel. A shard's state is one versioned binary value. The plain Delta sink commits a
 micro-batch and its number together, and Spark's state commits before that batch counts as done: a batch that is run again
-writes nothing twice. A new checkpoint is a new writer to Delta and would read the topic anew: give it a new table root, unless
-``rescale`` made it, with seeds that go on where the one before ended.
+writes nothing twice. A new checkpoint is a new writer to Delta and would read the topic anew: it is refused over tables that
+another one wrote, unless ``rescale`` made it, with seeds that go on where the one before ended.
 
 Order within a micro-batch does not matter here: the core sorts each camera's messages by (session, seq).
 """
@@ -107,7 +107,7 @@ def track(
 def start(context: JobContext) -> tuple[StreamingQuery, ...]:
     """Start the query ``tracking``."""
     config = context.config
-    checkpoint = context.checkpoints.claim("tracking", shards=config.shards, shuffle_partitions=config.shuffle_partitions)
+    checkpoint = context.claim("tracking", [TRACKER_FACTS], shards=config.shards, shuffle_partitions=config.shuffle_partitions)
     seeds = read_seeds(SmallFiles(context.spark, checkpoint))
     options = micro_batch_options(config)
     if seeds is not None:
