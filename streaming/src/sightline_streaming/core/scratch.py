@@ -54,4 +54,4 @@ def scratch_for(slots: int, detections: int) -> Scratch:
 @leaf
 def has_room(scratch: Scratch, slots: int, detections: int) -> bool:
     """Whether a frame with so many slots and detections can be worked on."""
-    return scratch.detection_of.shape[0] >= slots and scratch.slot_of.shape[0] >= detections
+    return bool(scratch.detection_of.shape[0] >= slots and scratch.slot_of.shape[0] >= detections)
