@@ -1,7 +1,7 @@
 # The two commands of a newcomer are `make demo` and `make test`. Everything lands in .venv, build and ~/.cache/sightline.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lock proto clean
+.PHONY: help setup demo test faults check lock proto clean
 
 ARGS ?=
 BIN := .venv/bin
@@ -22,6 +22,10 @@ demo: setup ## Run the main job on a real clip and show what it found; ARGS="--f
 test: setup ## Run every test; ARGS="-k broker" passes options on
 	@$(BIN)/sightline jars
 	@$(BIN)/pytest $(ARGS)
+
+faults: setup ## Every fault test, the long ones too; measured recoveries go to build/faults.json
+	@$(BIN)/sightline jars
+	@$(BIN)/pytest -m "faults or not faults" tests/faults $(ARGS)
 
 check: setup ## Style, types, import rules, generated code, pins: what needs no service
 	$(BIN)/ruff check .

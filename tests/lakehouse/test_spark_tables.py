@@ -9,7 +9,15 @@ from sample_tables import sample_rows, write_rows
 
 from sightline_contract.errors import ConfigError
 from sightline_lakehouse import ddl
-from sightline_lakehouse.ddl import create_local_tables, create_table_sql, create_tables, register_tables, table_location
+from sightline_lakehouse.ddl import (
+    create_local_tables,
+    create_table_sql,
+    create_tables,
+    last_commit_of_folder,
+    last_commit_with_spark,
+    register_tables,
+    table_location,
+)
 from sightline_lakehouse.maintenance import maintain
 from sightline_lakehouse.tables import ALL_TABLES, LINE_CROSSINGS, OBJECT_COUNTS, TRACK_SEGMENTS, TRACKER_FACTS, Column
 
@@ -39,6 +47,14 @@ def test_spark_refuses_a_table_that_another_release_laid_out(spark, tmp_path, mo
         create_tables(
             spark, str(tmp_path), (replace(TRACKER_FACTS, columns=(*TRACKER_FACTS.columns, Column("part2", "int", ""))),)
         )
+
+
+def test_both_ways_tell_a_table_that_was_written_to_from_one_that_was_not(spark, tmp_path):
+    create_local_tables(str(tmp_path))
+    location = table_location(str(tmp_path), LINE_CROSSINGS)
+    assert (last_commit_of_folder(location), last_commit_with_spark(spark, location)) == (0, 0)
+    write_rows(tmp_path, sample_rows())
+    assert last_commit_of_folder(location) == last_commit_with_spark(spark, location) > 0
 
 
 def test_tables_are_visible_by_name_at_the_newest_root(spark, tmp_path):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from deltalake import DeltaTable
 
+from sightline_contract.errors import StorageError
 from sightline_contract.events import Alert, NodeStatus
 from sightline_contract.topics import ALERTS, DEAD_LETTERS, EVENTS, NODE_STATUS
 from sightline_lakehouse.tables import ALERTS as ALERTS_TABLE
@@ -69,3 +70,12 @@ def test_topics_are_kept_as_rows_and_malformed_messages_apart(site: "Site", make
     assert reasons["events", wrong_type].startswith("not DetectionEvent: score: Input should be a valid number")
     (dead,) = site.messages(DEAD_LETTERS, lambda message: message.value() == nonsense)
     assert dict(dead.headers() or ())["source_topic"] == b"alerts"
+
+
+def test_a_new_checkpoint_over_messages_that_another_archived_is_refused(site: "Site") -> None:
+    """Protection: JobContext.claim(); without it the second start archives every message again."""
+    site.send_batches(0)
+    site.run("archive")
+    site.config = site.config.model_copy(update={"checkpoint_root": str(site.folder / "anew")})
+    with pytest.raises(StorageError, match=r"bronze/detections_raw: holds what another checkpoint of archive-detections wrote"):
+        site.run("archive")

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
 from sightline_streaming.core.assignment import assign, match
+from sightline_streaming.core.scratch import scratch_for
 
 
 @settings(max_examples=200, deadline=None)
@@ -24,7 +25,7 @@ def test_matching_sparse_pairs_is_worth_as_much_as_scipy_s(rows, columns, densit
     random = np.random.default_rng(seed)
     value = np.where(random.random((rows, columns)) < density, random.random((rows, columns)), 0.0)
     column_of, row_of = np.full(rows, -1, np.int32), np.full(columns, -1, np.int32)
-    pairs = match(value, column_of, row_of)
+    pairs = match(value, column_of, row_of, scratch_for(*value.shape))
     matched = [(i, j) for i, j in enumerate(column_of) if j >= 0]
     assert len(matched) == pairs
     assert all(row_of[j] == i and value[i, j] > 0 for i, j in matched)
@@ -36,11 +37,11 @@ def test_matching_sparse_pairs_is_worth_as_much_as_scipy_s(rows, columns, densit
 def test_the_best_sum_beats_the_best_pair():
     value = np.array([[0.9, 0.8], [0.8, 0.0]])
     column_of, row_of = np.full(2, -1, np.int32), np.full(2, -1, np.int32)
-    match(value, column_of, row_of)
+    match(value, column_of, row_of, scratch_for(*value.shape))
     assert column_of.tolist() == [1, 0]
 
 
 def test_a_pair_without_value_is_never_made():
     column_of, row_of = np.full(2, -1, np.int32), np.full(3, -1, np.int32)
-    assert match(np.zeros((2, 3)), column_of, row_of) == 0
+    assert match(np.zeros((2, 3)), column_of, row_of, scratch_for(2, 3)) == 0
     assert column_of.tolist() == [-1, -1]

@@ -1,6 +1,7 @@
 """The facts job on facts written by hand: every kind reaches its table, once, and its topic."""
 
 import json
+import shutil
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +12,7 @@ import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
 
-from sightline_contract.errors import ConfigError
+from sightline_contract.errors import ConfigError, StorageError
 from sightline_contract.ids import track_id
 from sightline_contract.topics import DEAD_LETTERS as DEAD_LETTERS_TOPIC
 from sightline_contract.topics import OBJECT_COUNTS as OBJECT_COUNTS_TOPIC
@@ -31,6 +32,7 @@ from sightline_lakehouse.tables import (
     TRACKER_FACTS,
     ZONE_VISITS,
 )
+from sightline_streaming.delta_sink import append_to_folder
 from sightline_streaming.fact_frames import SCHEMA, pack_log
 
 if TYPE_CHECKING:
@@ -181,31 +183,35 @@ def test_a_batch_that_is_split_again_after_a_crash_adds_no_row(site: "Site") -> 
     assert len(site.rows(OBJECT_COUNTS)) == 3
 
 
-def test_a_new_checkpoint_writes_under_a_new_name(site: "Site") -> None:
-    """Protection: the application id comes from the checkpoint; a fixed one would skip all that a new checkpoint writes."""
+def test_a_new_checkpoint_makes_the_tables_again_once_the_old_ones_are_deleted(site: "Site") -> None:
+    """Protection: JobContext.claim(); without it the second start writes every row a second time."""
     create_local_tables(site.config.table_root)
     write_facts(site, [fact("visit", site.camera, track_no=8, class_id=0, place="door")])
     site.run("facts")
-    anew = site.config.model_copy(update={"checkpoint_root": str(site.folder / "anew")})
-    site.config = anew
+    site.config = site.config.model_copy(update={"checkpoint_root": str(site.folder / "anew")})
+    with pytest.raises(
+        StorageError, match=r"silver/zone_visits: holds what another checkpoint of facts wrote.*delete the tables"
+    ):
+        site.run("facts")
+    assert len(site.rows(ZONE_VISITS)) == 1
+    shutil.rmtree(f"{site.config.table_root}/{ZONE_VISITS.path}")
     site.run("facts")
-    assert len(site.rows(ZONE_VISITS)) == 2
+    assert len(site.rows(ZONE_VISITS)) == 1
     assert len(site.rows(DEAD_LETTERS)) == 0
 
 
 def test_after_a_pause_the_log_is_taken_in_bounded_micro_batches(site: "Site") -> None:
     """Protection: source_limits; without it one micro-batch takes the whole log through the driver."""
-    create_local_tables(site.config.table_root)
-    for number in range(3):
-        write_facts(site, [fact("visit", site.camera, track_no=number, class_id=0, place="door")])
-    at_once = site.config
-    site.config = at_once.model_copy(update={"max_fact_bytes_per_trigger": 1, "checkpoint_root": str(site.folder / "little")})
-    site.run("facts")
-    assert micro_batches(site) == 3
-    assert sorted(row["track_id"] for row in site.rows(ZONE_VISITS)) == [track_id(site.camera, T0_US, n) for n in range(3)]
-    site.config = at_once
-    site.run("facts")
-    assert micro_batches(site) == 1
+    usual = site.config.max_fact_bytes_per_trigger
+    for bound, expected in ((1, 3), (usual, 1)):
+        roots = {name: str(site.folder / f"{bound}" / name) for name in ("table_root", "checkpoint_root")}
+        site.config = site.config.model_copy(update={"max_fact_bytes_per_trigger": bound} | roots)
+        create_local_tables(site.config.table_root)
+        for number in range(3):
+            write_facts(site, [fact("visit", site.camera, track_no=number, class_id=0, place="door")])
+        site.run("facts")
+        assert micro_batches(site) == expected
+        assert sorted(row["track_id"] for row in site.rows(ZONE_VISITS)) == [track_id(site.camera, T0_US, n) for n in range(3)]
 
 
 def test_a_log_that_another_release_laid_out_is_refused_before_a_query_starts(site: "Site") -> None:
@@ -221,3 +227,13 @@ def test_a_log_that_another_release_laid_out_is_refused_before_a_query_starts(si
 def micro_batches(site: "Site") -> int:
     commits = Path(site.config.checkpoint_root) / "facts/commits"
     return sum(path.name.isdigit() for path in commits.iterdir())
+
+
+def test_dead_letters_of_the_archive_do_not_keep_facts_from_beginning(site: "Site") -> None:
+    create_local_tables(site.config.table_root)
+    values = {"source_topic": "alerts", "source_partition": 0, "source_offset": 1, "reason": "by hand", "arrived_at": T0}
+    rows = pa.Table.from_pylist([values | {"event_date": T0.date()}], arrow_schema(DEAD_LETTERS))
+    append_to_folder(rows, f"{site.config.table_root}/{DEAD_LETTERS.path}", "archive", 0)
+    write_facts(site, [fact("visit", site.camera, track_no=8, class_id=0, place="door")])
+    site.run("facts")
+    assert len(site.rows(ZONE_VISITS)) == 1

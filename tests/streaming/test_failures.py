@@ -2,7 +2,7 @@
 
 import pytest
 
-from sightline_contract.errors import BrokerError, SightlineError, StageError, StorageError
+from sightline_contract.errors import BrokerError, SightlineError, StageError, StateError, StorageError
 from sightline_streaming.failures import explain_failure, root_cause
 
 AROUND = (
@@ -28,6 +28,7 @@ def spark_error(message: str) -> RuntimeError:
         ("org.apache.kafka.common.errors.TimeoutException: Timed out", BrokerError, "see whether Kafka runs"),
         ("SparkException: [CONCURRENT_STREAM_LOG_UPDATE] Concurrent update to the log.", StorageError, "another driver"),
         ("java.lang.IllegalStateException: some data may have been missed", BrokerError, "kafka.fail_on_data_loss"),
+        ("SparkException: [CANNOT_LOAD_STATE_STORE.UNCATEGORIZED] An error occurred.", StateError, "new checkpoint_root"),
         ("java.lang.NullPointerException", StageError, "continues from its checkpoint"),
     ],
 )

@@ -3,23 +3,24 @@
 import numpy as np
 import pytest
 
-from sightline_streaming.core.geometry import cut_at, is_inside, side_of
+from sightline_streaming.core.geometry import cut_at, is_inside, length_of, side_of
 
 RIGHTWARDS = np.array([100.0, 300.0, 500.0, 300.0])
 
 
 def cut(line: np.ndarray, start: tuple[float, float], end: tuple[float, float]) -> float:
-    return cut_at(line, *start, *end, side_of(line, *start), side_of(line, *end))
+    length = length_of(line)
+    return cut_at(line, *start, *end, side_of(line, length, *start), side_of(line, length, *end))
 
 
 def test_above_a_line_that_runs_to_the_right_is_its_left_hand_side() -> None:
-    assert side_of(RIGHTWARDS, 200.0, 250.0) == pytest.approx(-50.0)
-    assert side_of(RIGHTWARDS, 200.0, 320.0) == pytest.approx(20.0)
+    assert side_of(RIGHTWARDS, 400.0, 200.0, 250.0) == pytest.approx(-50.0)
+    assert side_of(RIGHTWARDS, 400.0, 200.0, 320.0) == pytest.approx(20.0)
 
 
 def test_left_of_a_line_that_runs_down_is_its_right_hand_side() -> None:
     downwards = np.array([300.0, 0.0, 300.0, 400.0])
-    assert side_of(downwards, 200.0, 100.0) == pytest.approx(100.0)
+    assert side_of(downwards, 400.0, 200.0, 100.0) == pytest.approx(100.0)
 
 
 def test_a_step_cuts_the_line_where_it_meets_it() -> None:

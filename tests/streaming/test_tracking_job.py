@@ -90,6 +90,22 @@ def test_a_batch_that_is_run_again_after_a_crash_adds_no_fact_and_loses_no_state
     assert sum(row["batches_duplicate"] for row in facts if row["kind"] == "health") == 1
 
 
+def test_a_new_checkpoint_over_facts_of_another_is_refused_and_the_old_one_goes_on(site: "Site") -> None:
+    """Protection: JobContext.claim(); without it the topic is read again and each camera's frames are counted twice."""
+    site.send_batches(0, 1)
+    site.run("tracking")
+    old, anew = site.config, site.config.model_copy(update={"checkpoint_root": str(site.folder / "anew")})
+    refused = "bronze/tracker_facts: holds what another checkpoint of tracking wrote: bring that back, or give a new table_root"
+    for _ in range(2):
+        site.config = anew
+        with pytest.raises(StorageError, match=refused):
+            site.run("tracking")
+    site.config = old
+    site.send_batches(2)
+    site.run("tracking")
+    assert sum(row["frames_received"] for row in site.rows(TRACKER_FACTS) if row["kind"] == "health") == 30
+
+
 def test_a_second_driver_on_a_checkpoint_and_other_shards_are_refused_in_one_line(site: "Site") -> None:
     with site.application("tracking") as first:
         first.start()

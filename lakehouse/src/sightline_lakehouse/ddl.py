@@ -111,6 +111,29 @@ def _require_columns(table: Table, location: str, found: Mapping[str, str]) -> N
         )
 
 
+def last_commit(spark: SparkSession, root: str, table: Table) -> int:
+    """Number of the table's last commit; 0: it was created and never written to since. Raises StorageError."""
+    location = table_location(root, table)
+    return last_commit_of_folder(location) if is_local(root) else last_commit_with_spark(spark, location)
+
+
+def last_commit_of_folder(location: str) -> int:
+    """Without Spark."""
+    from deltalake import DeltaTable
+    from deltalake.exceptions import DeltaError
+
+    try:
+        return DeltaTable(location).version()
+    except (OSError, DeltaError) as error:
+        raise StorageError(f"{location}: cannot be read ({_first_line(error)}): check the table root") from error
+
+
+def last_commit_with_spark(spark: SparkSession, location: str) -> int:
+    """Wherever Spark can read."""
+    (row,) = spark.sql(f"DESCRIBE HISTORY {path_identifier(location)} LIMIT 1").select("version").collect()
+    return int(row.version)
+
+
 def register_tables(spark: SparkSession, root: str, tables: tuple[Table, ...] = ALL_TABLES) -> None:
     """Show the tables in the session's catalog as ``layer.table``; a name that pointed elsewhere points here afterwards."""
     for layer in sorted({table.layer for table in tables}):

@@ -64,6 +64,8 @@ class Application:
         self._spark: SparkSession | None = None
         self._context: JobContext | None = None
         self._queries: dict[str, tuple[StreamingQuery, ...]] = {}
+        # Told each query that drain() ends, while its progress can still be asked for.
+        self.on_last_progress: Callable[[StreamingQuery], None] = lambda _query: None
 
     @property
     def spark(self) -> SparkSession:
@@ -145,14 +147,21 @@ class Application:
         for wave in _WAVES:
             jobs = [job for job in self._jobs if job.name in wave]
             for job in jobs:
-                self._end(self._queries.pop(job.name, ()), between_batches=job.drains)
+                ended = self._queries.pop(job.name, ())
+                self._end(ended, between_batches=job.drains)
+                self._tell_last(ended)
                 if job.drains:
                     with self._undone(job.name):
                         self._queries[job.name] = job.start(replace(self._opened(), available_now=True))
             self._await_end(self._queries_of(jobs), asked_to_end)
+            self._tell_last(self._queries_of(jobs))
             if asked_to_end():
                 break
         self.stop()
+
+    def _tell_last(self, queries: Iterable[StreamingQuery]) -> None:
+        for query in queries:
+            self.on_last_progress(query)
 
     def _await_end(self, queries: tuple[StreamingQuery, ...], asked_to_end: Callable[[], bool]) -> None:
         self.await_any_failure(lambda: asked_to_end() or _all_ended(queries))

@@ -51,14 +51,15 @@ def start(context: JobContext) -> tuple[StreamingQuery, ...]:
     detections = (
         raw_rows(read_topics(context.spark, config, [DETECTIONS], **options))
         .writeStream.format("delta")
-        .option("checkpointLocation", context.checkpoints.claim("archive-detections"))
+        .option("checkpointLocation", context.claim("archive-detections", [DETECTIONS_RAW]))
         .queryName("archive-detections")
         .trigger(**trigger)
         .start(context.location(DETECTIONS_RAW))
     )
     messages = read_topics(context.spark, config, [kind.topic for kind in KINDS], **options)
     writer = messages.writeStream.foreachBatch(lambda batch, batch_id: write_messages(context, batch, batch_id))
-    writer = writer.option("checkpointLocation", context.checkpoints.claim("archive-messages")).queryName("archive-messages")
+    checkpoint = context.claim("archive-messages", [kind.table for kind in KINDS if kind.table])
+    writer = writer.option("checkpointLocation", checkpoint).queryName("archive-messages")
     return detections, writer.trigger(**trigger).start()
 
 

@@ -12,17 +12,21 @@ used again.
 import fcntl
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from pyspark.sql import SparkSession
 
 from sightline_contract.errors import ConfigError, StorageError
+from sightline_lakehouse.ddl import is_local
 from sightline_streaming.small_files import SmallFiles
 
 IDENTITY_FILE = "sightline.json"
 LOCK_FILE = "sightline.lock"
 MOVED_TO = "moved_to"
+_SPARK_FILE = "metadata"  # Spark's first in a checkpoint, before a first micro-batch: the query's id
 
 
 class Checkpoints:
@@ -33,17 +37,21 @@ class Checkpoints:
         self._root = root.rstrip("/")
         self._locks: dict[str, int] = {}  # descriptors by checkpoint
 
-    def claim(self, query: str, **identity: int) -> str:
+    def claim(self, query: str, may_begin: Callable[[], None] = lambda: None, **identity: int) -> str:
         """Location of the query's checkpoint, held by this driver until release().
 
-        Raises StorageError where another driver holds it, ConfigError where it was begun under another ``identity``.
+        ``may_begin`` is called where the query has no checkpoint yet and raises where it must not begin one. Raises
+        StorageError where another driver holds it, ConfigError where it was begun under another ``identity``.
         """
-        if not identity:
-            return self._held(query)
-        name, begun = self.find(query)
-        location = f"{self._root}/{name}"
+        name, begun = self.find(query) if identity else (query, None)
+        location = self._held(name)
         if begun is None:
-            write_identity(SmallFiles(self._spark, location), identity)
+            files = SmallFiles(self._spark, location)
+            if files.read(_SPARK_FILE) is None:
+                may_begin()
+            if identity:
+                # Whoever dies from here on, before a first commit, is let begin again.
+                write_identity(files, identity)
             return location
         for key, value in begun.items():
             if identity.get(key) != value:
@@ -83,8 +91,8 @@ class Checkpoints:
 
     def _held(self, name: str) -> str:
         """Location of a checkpoint, which no other driver has from now on."""
-        if "://" not in self._root and name not in self._locks:
-            self._locks[name] = self._lock(Path(self._root, name))
+        if is_local(self._root) and name not in self._locks:
+            self._locks[name] = self._lock(Path(urlsplit(self._root).path, name))
         return f"{self._root}/{name}"
 
     def _lock(self, folder: Path) -> int:

@@ -41,6 +41,7 @@ def _run(jobs: list[str], options: argparse.Namespace) -> int:
             raise ConfigError("--drain: the alerts job never comes to the end of its input: leave it out")
         config = load_job_config(options.config, os.environ, options.set)
         application = Application(config, jobs, master=options.master, jars=_class_path(options.jars))
+        application.on_last_progress = status.take
         with application:
             asked.listen()
             if not options.drain:

@@ -26,7 +26,6 @@ from sightline_streaming.core.rows import (
     EVENT,
     EVIDENCES,
     HEALTH,
-    ROWS,
     SEGMENT,
     VISIT,
 )
@@ -152,8 +151,7 @@ def _unpack(column: pa.BinaryArray, packed: pa.DataType, wanted: pa.DataType) ->
 
 def rows_of(facts: Facts, kind: int) -> npt.NDArray[np.void]:
     """The rows of one kind (SEGMENT, CROSSING, …), in the order in which they were written."""
-    rows = facts.log.rows[: facts.log.used[ROWS]]
-    own: npt.NDArray[np.void] = rows[rows["kind"] == kind]
+    own: npt.NDArray[np.void] = facts.log.rows[np.flatnonzero(facts.row_kinds == kind)]
     return own
 
 

@@ -20,6 +20,9 @@ from sightline_streaming.fact_tables import TABLE_OF_KIND, SiteLabels, site_labe
 from sightline_streaming.job import Job, JobContext
 from sightline_streaming.publisher import publish_counts, publish_dead_letters, publish_events
 
+# Dead letters are the archive job's as well.
+_OWN_TABLES = [table for table in TABLE_OF_KIND.values() if table is not DEAD_LETTERS]
+
 
 def write_facts(context: JobContext, labels: SiteLabels, facts: DataFrame, batch_id: int) -> None:
     """Write one micro-batch of facts to every table that it has rows for, then to Kafka."""
@@ -53,7 +56,8 @@ def start(context: JobContext) -> tuple[StreamingQuery, ...]:
     )
     labels = site_labels(context.cameras)
     writer = facts.writeStream.foreachBatch(lambda batch, batch_id: write_facts(context, labels, batch, batch_id))
-    writer = writer.option("checkpointLocation", context.checkpoints.claim("facts")).queryName("facts")
+    checkpoint = context.claim("facts", _OWN_TABLES, "delete the tables of facts and have it make them again")
+    writer = writer.option("checkpointLocation", checkpoint).queryName("facts")
     return (writer.trigger(**context.trigger(context.config.trigger_s.facts)).start(),)
 
 

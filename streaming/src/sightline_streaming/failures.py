@@ -2,7 +2,7 @@
 
 import re
 
-from sightline_contract.errors import BrokerError, SightlineError, StageError, StorageError
+from sightline_contract.errors import BrokerError, SightlineError, StageError, StateError, StorageError
 
 # What the deepest cause says, and what that means. The first that fits wins.
 _KNOWN: tuple[tuple[str, type[SightlineError], str], ...] = (
@@ -15,6 +15,12 @@ _KNOWN: tuple[tuple[str, type[SightlineError], str], ...] = (
         r"CONCURRENT_STREAM_LOG_UPDATE|Concurrent update to the log",
         StorageError,
         "another driver runs on this checkpoint: stop one",
+    ),
+    (
+        r"CANNOT_LOAD_STATE_STORE|CHECKSUM_VERIFICATION_FAILED",
+        StateError,
+        "start the job once more; if it says so again, state files are damaged: give it a new checkpoint_root and table_root, "
+        "and it tells again what Kafka holds (docs/reliability.md)",
     ),
     (
         r"some data may have been missed|OffsetOutOfRange|data loss",

@@ -1,6 +1,6 @@
 """What a job is: the topics and tables that it needs, and a function that starts its queries."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -8,8 +8,9 @@ from pyspark.sql import SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
 from sightline_contract.camera import CameraConfig
+from sightline_contract.errors import StorageError
 from sightline_contract.topics import Topic
-from sightline_lakehouse.ddl import table_location
+from sightline_lakehouse.ddl import last_commit, table_location
 from sightline_lakehouse.tables import Table
 from sightline_streaming.checkpoints import Checkpoints
 from sightline_streaming.config import JobConfig
@@ -35,6 +36,22 @@ class JobContext:
     def location(self, table: Table) -> str:
         """Where a table lies."""
         return table_location(self.config.table_root, table)
+
+    def claim(self, query: str, tables: Iterable[Table], way_out: str = "give a new table_root", **identity: int) -> str:
+        """Location of the checkpoint of a query, which alone writes to ``tables``; as Checkpoints.claim() otherwise.
+
+        Raises StorageError where the checkpoint is new and a table is not: to Delta it is another writer, and it would read all
+        input again and write it a second time. ``way_out`` says what to do about that, other than to bring the old one back.
+        """
+        return self.checkpoints.claim(query, lambda: self._require_unwritten(query, tables, way_out), **identity)
+
+    def _require_unwritten(self, query: str, tables: Iterable[Table], way_out: str) -> None:
+        for table in tables:
+            if last_commit(self.spark, self.config.table_root, table) > 0:
+                raise StorageError(
+                    f"{self.location(table)}: holds what another checkpoint of {query} wrote: bring that back, or {way_out} "
+                    "(docs/reliability.md)"
+                )
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,10 @@ Settings that were measured carry their reason; ``spark`` of the configuration s
 """
 
 import os
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from pyspark.sql import SparkSession
 from sightline_streaming.config import JobConfig
 
 _STATE = "spark.sql.streaming.stateStore"
+_TASK_ATTEMPTS = 4
 
 BASE_SETTINGS: dict[str, str] = {
     "spark.sql.session.timeZone": "UTC",
@@ -28,8 +31,13 @@ BASE_SETTINGS: dict[str, str] = {
     f"{_STATE}.rocksdb.changelogCheckpointing.enabled": "true",
     # Counting rows reads a key before each write.
     f"{_STATE}.rocksdb.trackTotalNumberOfRows": "false",
+    # A damaged snapshot is made again from an older one and the changelogs since; else no start gets past it.
+    f"{_STATE}.autoSnapshotRepair.enabled": "true",
     # A table's log is replayed with so many tasks at each commit; the default of 50 costs seconds.
     "spark.databricks.delta.snapshotPartitions": "2",
+    # Payloads are packed and never the same: a dictionary of them only costs.
+    "spark.hadoop.parquet.enable.dictionary#payload": "false",
+    "spark.hadoop.parquet.enable.dictionary#value": "false",
     # A group's rows cross to Python in few large Arrow batches: each costs a round trip.
     "spark.sql.execution.arrow.maxRecordsPerBatch": "200000",
     # A driver that runs for months keeps little of what it did.
@@ -60,12 +68,36 @@ def build_session(name: str, config: JobConfig, master: str | None = None, jars:
         # The machine's host name may resolve to an address of another network.
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
         settings |= LOCAL_SETTINGS | _jvm_settings(jars)
-        builder = builder.master(master)
+        builder = builder.master(with_retries(master))
     # Python workers must be this interpreter: the PATH's python3 lacks our packages.
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     for key, value in (settings | config.spark).items():
         builder = builder.config(key, value)
     return builder.getOrCreate()
+
+
+@contextmanager
+def settings_of(spark: SparkSession, settings: Mapping[str, str]) -> Iterator[None]:
+    """SQL settings for queries that are started inside the block: a streaming query keeps those that it was started under."""
+    before = {key: spark.conf.get(key, None) for key in settings}
+    for key, value in settings.items():
+        spark.conf.set(key, value)
+    try:
+        yield
+    finally:
+        for key, kept in before.items():
+            if kept is None:
+                spark.conf.unset(key)
+            else:
+                spark.conf.set(key, kept)
+
+
+def with_retries(master: str) -> str:
+    """``local[N]`` as a master that tries a task as often as a cluster does.
+
+    Spark tries it once there, and so the first Python worker that dies would end the driver.
+    """
+    return re.sub(r"^local\[([^,\]]+)\]$", rf"local[\1,{_TASK_ATTEMPTS}]", master)
 
 
 def _jvm_settings(jars: Sequence[Path]) -> dict[str, str]:

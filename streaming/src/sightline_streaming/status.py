@@ -46,7 +46,7 @@ class StatusFile:
         if time.monotonic() - self._written > _INTERVAL_S:
             self._written = time.monotonic()
             for query in application.queries:
-                self._take(query)
+                self.take(query)
             self.write(state)
         return answer
 
@@ -58,7 +58,8 @@ class StatusFile:
         staged.write_text(json.dumps({"state": state, "error": error, "queries": self._queries}), encoding="utf-8")
         staged.replace(self._path)
 
-    def _take(self, query: StreamingQuery) -> None:
+    def take(self, query: StreamingQuery) -> None:
+        """Take in what a query has done since the last time."""
         told = self._queries.setdefault(query.name, {"batches": 0, "rows": 0, "progressed_at_s": time.time()})
         for progress in query.recentProgress:
             if progress.timestamp <= self._seen.get(query.name, ""):

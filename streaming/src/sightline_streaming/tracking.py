@@ -3,8 +3,8 @@
 A thin shell around ``core.shard``: messages are grouped by shard and not by camera, so that one Python call serves
 thousands of cameras with one numba kernel. A shard's state is one versioned binary value. The plain Delta sink commits a
 micro-batch and its number together, and Spark's state commits before that batch counts as done: a batch that is run again
-writes nothing twice. A new checkpoint is a new writer to Delta and would read the topic anew: give it a new table root, unless
-``rescale`` made it, with seeds that go on where the one before ended.
+writes nothing twice. A new checkpoint is a new writer to Delta and would read the topic anew: it is refused over tables that
+another one wrote, unless ``rescale`` made it, with seeds that go on where the one before ended.
 
 Order within a micro-batch does not matter here: the core sorts each camera's messages by (session, seq).
 """
@@ -31,12 +31,15 @@ from sightline_streaming.job import Job, JobContext
 from sightline_streaming.kafka import count_partitions, micro_batch_options, read_topics
 from sightline_streaming.packed_state import pack_state, unpack_state
 from sightline_streaming.seeds import read_seeds
+from sightline_streaming.session import settings_of
 from sightline_streaming.sharding import shard_keys
 from sightline_streaming.small_files import SmallFiles
 
 Operator = Callable[[tuple[Any, ...], Iterator[pd.DataFrame], GroupState], Iterator[pd.DataFrame]]
 
 STATE_SCHEMA = "shard_state binary"
+# Spark makes code for every stage anew in each micro-batch, and formats it: a fifth of the JVM's time where rows are few.
+_QUERY_SETTINGS = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
 LOG_SCHEMA = replace(TRACKER_FACTS, columns=TRACKER_FACTS.columns[:-1]).schema_ddl
 
 
@@ -104,7 +107,7 @@ def track(
 def start(context: JobContext) -> tuple[StreamingQuery, ...]:
     """Start the query ``tracking``."""
     config = context.config
-    checkpoint = context.checkpoints.claim("tracking", shards=config.shards, shuffle_partitions=config.shuffle_partitions)
+    checkpoint = context.claim("tracking", [TRACKER_FACTS], shards=config.shards, shuffle_partitions=config.shuffle_partitions)
     seeds = read_seeds(SmallFiles(context.spark, checkpoint))
     options = micro_batch_options(config)
     if seeds is not None:
@@ -119,7 +122,8 @@ def start(context: JobContext) -> tuple[StreamingQuery, ...]:
     facts = track(messages, core, config.shards, config.shuffle_partitions, seeds.states if seeds else None)
     writer = facts.writeStream.format("delta").outputMode("append").option("checkpointLocation", checkpoint)
     writer = writer.queryName("tracking").trigger(**context.trigger(config.trigger_s.tracking))
-    return (writer.start(context.location(TRACKER_FACTS)),)
+    with settings_of(context.spark, _QUERY_SETTINGS):
+        return (writer.start(context.location(TRACKER_FACTS)),)
 
 
 def compile_kernels() -> None:

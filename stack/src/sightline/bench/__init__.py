@@ -85,3 +85,57 @@ def wire_command(
         from sightline.bench.wire import WireChoice, bench_wire
 
         bench_wire(WireChoice(cameras, seconds, seed, kafka, repeats), data, json)
+
+
+@bench_app.command("city")
+def city_command(
+    cameras: Annotated[int, typer.Option(min=1, help="How many cameras.")] = 5000,
+    fps: Annotated[int, typer.Option(min=1, max=120, help="Frames a second of each.")] = 30,
+    objects: Annotated[int, typer.Option(min=1, max=500, help="Objects in every frame.")] = 6,
+    seconds: Annotated[int, typer.Option(min=5, help="Seconds of the city.")] = 120,
+    backlog: Annotated[bool, typer.Option("--backlog", help="Fill the topic first; otherwise the city is live.")] = False,
+    batch_seconds: Annotated[int, typer.Option(min=1, help="Of a backlog: seconds of the city in a micro-batch.")] = 15,
+    jobs: Annotated[str, typer.Option(help="Which jobs run: tracking, or tracking,facts.")] = "tracking,facts",
+    shards: Annotated[int, typer.Option(min=1, help="Shards of the state.")] = 4,
+    partitions: Annotated[int, typer.Option(min=1, help="Shuffle partitions.")] = 2,
+    repeats: Annotated[int, typer.Option(min=1, help="Runs, one after another.")] = 1,
+    peers: Annotated[int, typer.Option(min=0, help="Repetitions of the race with reference trackers; 0: none.")] = 5,
+    json: Annotated[Path | None, typer.Option(help="Write all numbers here, too.", show_default=False)] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw a live run over time here (PNG or SVG).", show_default=False)] = None,
+    work: Annotated[Path | None, typer.Option(help="Keep broker, tables and logs in this folder.", show_default=False)] = None,
+) -> None:
+    """Run a whole city through the real jobs on this machine: how many frames a second, and how fresh."""
+    from sightline.cli import naming_missing_packages
+
+    with naming_missing_packages("bench city", "bench"):
+        from sightline.bench.city import Output, bench_city
+        from sightline.bench.city_run import Plan
+
+        plan = Plan(
+            cameras, fps, objects, seconds, live=not backlog, jobs=tuple(jobs.split(",")), shards=shards, partitions=partitions,
+            batch_s=batch_seconds,
+        )  # fmt: skip
+        bench_city(plan, repeats, peers, Output(json, plot, work))
+
+
+@bench_app.command("growth")
+def growth_command(
+    what: Annotated[str, typer.Option(help="workers, partitions, objects, cameras, day; several with commas.")] = (
+        "workers,partitions,objects,cameras,day"
+    ),
+    cameras: Annotated[int, typer.Option(min=1, help="Cameras where not they grow.")] = 5000,
+    seconds: Annotated[int, typer.Option(min=9, help="Seconds of the city in the topic.")] = 36,
+    batch_seconds: Annotated[int, typer.Option(min=1, help="Seconds of the city in a micro-batch.")] = 6,
+    repeats: Annotated[int, typer.Option(min=1, help="Runs of each point.")] = 1,
+    json: Annotated[Path | None, typer.Option(help="Write all numbers here, too.", show_default=False)] = None,
+    plots: Annotated[Path | None, typer.Option(help="Draw a plot each into this folder.", show_default=False)] = None,
+) -> None:
+    """Run the tracking job on backlogs of growing size: what grows how."""
+    from sightline.cli import naming_missing_packages
+
+    with naming_missing_packages("bench growth", "bench"):
+        from sightline.bench.city_run import Plan
+        from sightline.bench.growth import bench_growth
+
+        plan = Plan(cameras=cameras, seconds=seconds, jobs=("tracking",), batch_s=batch_seconds)
+        bench_growth(what.split(","), plan, repeats, json, plots)

@@ -29,7 +29,7 @@ class Load:
     def __init__(self, city: SteadyCity, bootstrap: str) -> None:
         from confluent_kafka import Producer
 
-        self._city = city
+        self.city = city
         self._producer: Any = Producer({"bootstrap.servers": bootstrap, **_OPTIONS})
         self._failed: list[str] = []
         self.messages = 0
@@ -39,13 +39,13 @@ class Load:
     def send(self, seconds: int) -> None:
         """Send the first ``seconds`` seconds as fast as the broker takes them; raises BrokerError."""
         for number in range(seconds):
-            self._produce(self._city.second(number))
+            self._produce(self.city.second(number))
         self.flush()
 
     def send_live(self, seconds: int, go_on: Callable[[], None]) -> None:
         """Send each message when it is due; ``go_on`` is called about once a second and may raise. Raises BrokerError."""
         for number in range(seconds):
-            for message in self._city.second(number):
+            for message in self.city.second(number):
                 due_s = message.arrives_us / 1e6 - time.time()
                 if due_s > _PACE_S:
                     self._producer.poll(0)

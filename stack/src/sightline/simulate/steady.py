@@ -8,6 +8,7 @@ Objects cross the picture from edge to edge; one leaves, the next enters. Boxes 
 as many are false. This is a load, not a street: how well streets are counted is what ``City`` is for.
 """
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -72,6 +73,13 @@ class SteadyCity:
         self._phase_us = np.sort(rng.integers(0, 1_000_000, cameras))
         self.names = [f"load-{k:06d}" for k in range(cameras)]
         self._heads = [_head(name, start_us + int(phase)) for name, phase in zip(self.names, self._phase_us, strict=True)]
+
+    def beginning(self, start_us: int) -> "SteadyCity":
+        """The same city, from another moment on."""
+        city = copy.copy(self)
+        city.start_us = start_us
+        city._heads = [_head(name, start_us + int(phase)) for name, phase in zip(self.names, self._phase_us, strict=True)]
+        return city
 
     @property
     def configs(self) -> Iterator[CameraConfig]:

@@ -8,7 +8,8 @@ nobody, the usual case, are taken without solving anything.
 import numpy as np
 import numpy.typing as npt
 
-from sightline_streaming.core.kernel import inner, kernel
+from sightline_streaming.core.kernel import inner, kernel, leaf_kernel
+from sightline_streaming.core.scratch import Scratch
 
 
 @kernel
@@ -59,15 +60,19 @@ def assign(cost: npt.NDArray[np.float64]) -> npt.NDArray[np.int32]:
     return column_of
 
 
-@kernel
-def match(value: npt.NDArray[np.float64], column_of: npt.NDArray[np.int32], row_of: npt.NDArray[np.int32]) -> int:
+@leaf_kernel
+def match(
+    value: npt.NDArray[np.float64], column_of: npt.NDArray[np.int32], row_of: npt.NDArray[np.int32], scratch: Scratch
+) -> int:
     """Add to ``column_of`` and ``row_of`` (-1: none) the pairs with the largest sum of ``value``; returns how many.
 
-    Values are >= 0, and 0 where a pair must not be made: so in every row and column that is already taken.
+    Values are >= 0, and 0 where a pair must not be made: so in every row and column that is already taken. Rows are the slots
+    of ``scratch``, columns its detections.
     """
     rows, columns = value.shape
-    row_count, column_count = np.zeros(rows, np.int32), np.zeros(columns, np.int32)
-    row_best = np.empty(rows, np.int32)
+    row_count, column_count, row_best = scratch.row_count[:rows], scratch.column_count[:columns], scratch.row_best
+    row_count[:] = 0
+    column_count[:] = 0
     for i in range(rows):
         for j in range(columns):
             if value[i, j] > 0.0:
@@ -84,7 +89,7 @@ def match(value: npt.NDArray[np.float64], column_of: npt.NDArray[np.int32], row_
         elif row_count[i] > 0:
             contested = True
     if contested:
-        pairs += _match_contested(value, column_of, row_of, _positive(row_count), _positive(column_count))
+        pairs += _match_contested(value, column_of, row_of, row_count, column_count)
     return pairs
 
 
@@ -93,9 +98,10 @@ def _match_contested(
     value: npt.NDArray[np.float64],
     column_of: npt.NDArray[np.int32],
     row_of: npt.NDArray[np.int32],
-    rows: npt.NDArray[np.int32],
-    columns: npt.NDArray[np.int32],
+    row_count: npt.NDArray[np.int32],
+    column_count: npt.NDArray[np.int32],
 ) -> int:
+    rows, columns = _positive(row_count), _positive(column_count)
     n_rows, n_columns = rows.shape[0], columns.shape[0]
     upright = n_rows <= n_columns
     cost = np.empty((min(n_rows, n_columns), max(n_rows, n_columns)))

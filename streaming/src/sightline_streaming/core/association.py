@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from sightline_streaming.core.assignment import match
 from sightline_streaming.core.first_steps import match_first_steps
-from sightline_streaming.core.kernel import Record, Records, inner, leaf
+from sightline_streaming.core.kernel import Record, Records, leaf
 from sightline_streaming.core.lifecycle import is_gone
 from sightline_streaming.core.looks import UNKNOWN, Likeness
 from sightline_streaming.core.motion import predict, surprise
@@ -21,6 +21,7 @@ from sightline_streaming.core.overlap import overlap
 from sightline_streaming.core.params import TrackerParams
 from sightline_streaming.core.records import FREE, LATELY_FRAMES, USELESS
 from sightline_streaming.core.recovery import match_on_the_way
+from sightline_streaming.core.scratch import Indices, Scratch, Table
 
 # What a possible pair is worth at least, so that it is made where nothing better is.
 LEAST_WORTH = 1e-3
@@ -31,35 +32,39 @@ LARGEST_PX = 1e7
 Boxes = npt.NDArray[np.float32]
 Scores = npt.NDArray[np.float32]
 Classes = npt.NDArray[np.uint8]
-Indices = npt.NDArray[np.int32]
 
 
-@inner
+@leaf
 def associate(
     params: TrackerParams,
     scene: Record,
     tracks: Records,
-    n_slots: int,
     t_us: int,
     boxes: Boxes,
     scores: Scores,
     classes: Classes,
     likeness: Likeness,
-) -> tuple[Indices, Indices]:
-    """Detection of each slot (-1: none), and slot of each detection (FREE: may start a track, USELESS: must not)."""
-    n = boxes.shape[0]
-    detection_of, slot_of = np.full(n_slots, FREE, np.int32), np.full(n, FREE, np.int32)
+    detection_of: Indices,
+    slot_of: Indices,
+    scratch: Scratch,
+) -> None:
+    """Write each slot's detection (-1: none), and each detection's slot (FREE: may start a track, USELESS: must not)."""
+    n_slots, n = detection_of.shape[0], slot_of.shape[0]
+    detection_of[:] = FREE
+    slot_of[:] = FREE
+    worth = scratch.worth[: n_slots * n].reshape((n_slots, n))
     unsure = _drop_useless(params, slot_of, boxes, scores)
     if n_slots > 0 and n > 0:
-        _match_all(params, scene, tracks, t_us, boxes, scores, classes, likeness, unsure > 0, detection_of, slot_of)
+        _match_all(
+            params, scene, tracks, t_us, boxes, scores, classes, likeness, unsure > 0, detection_of, slot_of, worth, scratch
+        )
     _drop_duplicates(params, slot_of, boxes, scores, classes)
     if n_slots > 0 and _count_new(params, scores, slot_of) > 0:
-        match_on_the_way(params, scene, tracks, t_us, boxes, scores, classes, likeness, detection_of, slot_of)
-        match_first_steps(params, scene, tracks, t_us, boxes, scores, classes, detection_of, slot_of)
-    return detection_of, slot_of
+        match_on_the_way(params, scene, tracks, t_us, boxes, scores, classes, likeness, detection_of, slot_of, worth, scratch)
+        match_first_steps(params, scene, tracks, t_us, boxes, scores, classes, detection_of, slot_of, worth, scratch)
 
 
-@inner
+@leaf
 def _match_all(
     params: TrackerParams,
     scene: Record,
@@ -72,14 +77,14 @@ def _match_all(
     any_unsure: bool,
     detection_of: Indices,
     slot_of: Indices,
+    worth: Table,
+    scratch: Scratch,
 ) -> None:
-    n_slots, n = detection_of.shape[0], slot_of.shape[0]
-    predicted, variance = np.empty((n_slots, 4)), np.empty((n_slots, 4))
+    n_slots = detection_of.shape[0]
+    predicted, variance = scratch.predicted[:n_slots], scratch.variance[:n_slots]
     _predict_all(params, tracks, t_us, predicted, variance)
-    worth = np.zeros((n_slots, n))
     for stage in range(2 if any_unsure else 1):
-        if stage == 1:
-            worth[:] = 0.0
+        worth[:] = 0.0
         possible = _value_pairs(
             params, scene, tracks, t_us, predicted, variance, boxes, scores, classes, stage == 1, detection_of, slot_of, worth
         )
@@ -88,7 +93,7 @@ def _match_all(
                 params, scene, tracks, t_us, predicted, variance, boxes, scores, classes, likeness, slot_of, worth
             )
         if possible:
-            match(worth, detection_of, slot_of)
+            match(worth, detection_of, slot_of, scratch)
 
 
 @leaf

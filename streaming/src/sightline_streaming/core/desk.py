@@ -56,6 +56,24 @@ def with_results(desk: Desk, tracks: Records, n_slots: int, emissions: Records, 
     return Desk(desk.used, tracks, paths, emissions, trails, desk.alarms, desk.looks)
 
 
+@leaf
+def has_places(desk: Desk, n: int, emissions: int, has_looks: bool) -> bool:
+    """Whether there is room for ``n`` more tracks, with looks or without, and for so many more emissions."""
+    slots = desk.used[SLOTS] + n
+    if desk.tracks.shape[0] < slots or desk.emissions.shape[0] < desk.used[EMISSIONS] + emissions:
+        return False
+    return not has_looks or desk.looks.shape[0] >= slots
+
+
+@inner
+def with_places(desk: Desk, n: int, emissions: int, has_looks: bool) -> Desk:
+    """The desk with room for ``n`` more tracks, with looks or without, and for so many more emissions."""
+    n_slots, n_emissions = desk.used[SLOTS], desk.used[EMISSIONS]
+    tracks, held = at_least(desk.tracks, n_slots, n), at_least(desk.emissions, n_emissions, emissions)
+    desk = with_results(desk, tracks, n_slots, held, n_emissions)
+    return with_looks(desk, n) if has_looks else desk
+
+
 @inner
 def with_looks(desk: Desk, more: int) -> Desk:
     """The desk with a look for every slot and for so many more."""

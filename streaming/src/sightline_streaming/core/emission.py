@@ -5,24 +5,11 @@ Invariants
 - Room is made once a frame, for all that the frame can emit; what writes emissions takes it for granted.
 """
 
-import numpy as np
-
-from sightline_streaming.core.kernel import Record, Records, inner, leaf
-from sightline_streaming.core.records import BEFORE_CONFIRMATION, EMISSION, INTERPOLATED, PAST
+from sightline_streaming.core.kernel import Record, Records, leaf
+from sightline_streaming.core.records import BEFORE_CONFIRMATION, INTERPOLATED, PAST
 
 # More boxes than this are never put into one gap, whatever the frame interval is thought to be.
 MAX_FILL = 1000
-
-
-@inner
-def room_for(emissions: Records, wanted: int) -> Records:
-    """``emissions`` itself, or a larger copy of it, with at least ``wanted`` records."""
-    if emissions.shape[0] >= wanted:
-        return emissions
-    larger = np.zeros(max(wanted, 2 * emissions.shape[0]), EMISSION)
-    for i in range(emissions.shape[0]):
-        larger[i] = emissions[i]
-    return larger
 
 
 @leaf

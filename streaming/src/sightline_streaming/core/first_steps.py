@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from sightline_streaming.core.assignment import match
-from sightline_streaming.core.kernel import Record, Records, inner, leaf
+from sightline_streaming.core.kernel import Record, Records, leaf
 from sightline_streaming.core.motion import YOUNG, step_between
 from sightline_streaming.core.params import TrackerParams
 from sightline_streaming.core.records import FREE, LATELY_FRAMES
+from sightline_streaming.core.scratch import Indices, Scratch, Table
 
 # A step may be made to a box of so much the same shape: the ratios of the widths and of the heights, multiplied.
 LEAST_LIKENESS = 0.4
@@ -21,10 +22,9 @@ LEAST_LIKENESS = 0.4
 EXPECTED_REACH, STAY_REACH = 1.0, 0.5
 
 Box = npt.NDArray[np.float32]
-Indices = npt.NDArray[np.int32]
 
 
-@inner
+@leaf
 def match_first_steps(
     params: TrackerParams,
     scene: Record,
@@ -35,14 +35,17 @@ def match_first_steps(
     classes: npt.NDArray[np.uint8],
     detection_of: Indices,
     slot_of: Indices,
+    worth: Table,
+    scratch: Scratch,
 ) -> None:
     """Add pairs to ``detection_of`` (each slot's, -1: none) and ``slot_of`` (each detection's, FREE: none)."""
     if params.first_reach <= 0.0:
         return
-    young = _young(scene, tracks, t_us, detection_of)
+    young = scratch.young[: _find_young(scene, tracks, t_us, detection_of, scratch.young)]
     if young.shape[0] == 0:
         return
-    possible, worth = 0, np.zeros((detection_of.shape[0], slot_of.shape[0]))
+    possible = 0
+    worth[:] = 0.0
     for k in range(young.shape[0]):
         slot, track = young[k], tracks[young[k]]
         guide = _nearest_of_known_speed(tracks, detection_of, track)
@@ -51,13 +54,12 @@ def match_first_steps(
                 worth[slot, d] = _likeness(track, boxes[d]) * _nearness(params, scene, tracks, slot, guide, t_us, boxes[d])
                 possible += worth[slot, d] > 0.0
     if possible:
-        match(worth, detection_of, slot_of)
+        match(worth, detection_of, slot_of, scratch)
 
 
-@inner
-def _young(scene: Record, tracks: Records, t_us: int, detection_of: Indices) -> Indices:
-    """Slots of the unmatched tracks that have no speed to speak of and were seen lately."""
-    young = np.empty(detection_of.shape[0], np.int32)
+@leaf
+def _find_young(scene: Record, tracks: Records, t_us: int, detection_of: Indices, young: Indices) -> int:
+    """Write to ``young`` the slots of unmatched tracks that have no speed to speak of and were seen lately: how many."""
     n = 0
     for slot in range(detection_of.shape[0]):
         track = tracks[slot]
@@ -70,7 +72,7 @@ def _young(scene: Record, tracks: Records, t_us: int, detection_of: Indices) -> 
         ):
             young[n] = slot
             n += 1
-    return young[:n]
+    return n
 
 
 @leaf

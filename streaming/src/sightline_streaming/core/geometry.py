@@ -9,20 +9,26 @@ Floats = npt.NDArray[np.float64]
 
 
 @leaf_kernel
-def side_of(line: Floats, x: float, y: float) -> float:
-    """Signed distance, px, from the endless line through ``line`` (x1, y1, x2, y2): negative on its left-hand side.
+def length_of(line: Floats) -> float:
+    """Length, px, of ``line`` (x1, y1, x2, y2)."""
+    return float(np.hypot(line[2] - line[0], line[3] - line[1]))
+
+
+@leaf_kernel
+def side_of(line: Floats, length: float, x: float, y: float) -> float:
+    """Signed distance, px, from the endless line through ``line`` of this ``length``: negative on its left-hand side.
 
     That is the left hand of who walks on the picture from start to end. A point on the line counts to the right.
     """
     along_x, along_y = line[2] - line[0], line[3] - line[1]
-    return float((along_x * (y - line[1]) - along_y * (x - line[0])) / np.hypot(along_x, along_y))
+    return float((along_x * (y - line[1]) - along_y * (x - line[0])) / length)
 
 
 @leaf_kernel
-def extent_across(line: Floats, width: float, height: float) -> float:
+def extent_across(line: Floats, length: float, width: float, height: float) -> float:
     """How long a box of this width and height is across ``line``, px: its extent along the line's normal."""
     along_x, along_y = line[2] - line[0], line[3] - line[1]
-    return float((abs(along_y) * width + abs(along_x) * height) / np.hypot(along_x, along_y))
+    return float((abs(along_y) * width + abs(along_x) * height) / length)
 
 
 @leaf_kernel

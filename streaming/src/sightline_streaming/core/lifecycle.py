@@ -3,10 +3,10 @@
 import numpy as np
 import numpy.typing as npt
 
-from sightline_streaming.core.kernel import Record, Records, inner, leaf
+from sightline_streaming.core.kernel import Record, Records, leaf
 from sightline_streaming.core.motion import start_motion, step_between
 from sightline_streaming.core.params import TrackerParams
-from sightline_streaming.core.records import PAST, TRACK
+from sightline_streaming.core.records import PAST
 
 # One observation speaks for or against a track by no more than so many log odds, however sure the detector claims to be.
 MOST_EVIDENCE = 6.0
@@ -19,25 +19,20 @@ STAYED = 0.5
 LEAST_FRAMES = 2.5
 
 
-@inner
-def free_slot(tracks: Records, n_slots: int) -> tuple[Records, int, int]:
-    """The first slot without a live track; returns (tracks, n_slots, slot), larger where none was free."""
+@leaf
+def free_slot(tracks: Records, n_slots: int) -> int:
+    """The first slot without a live track, ``n_slots`` where all have one."""
     for slot in range(n_slots):
         if not tracks[slot].live:
-            return tracks, n_slots, slot
-    if n_slots == tracks.shape[0]:
-        larger = np.zeros(max(8, 2 * n_slots), TRACK)
-        for slot in range(n_slots):
-            larger[slot] = tracks[slot]
-        tracks = larger
-    return tracks, n_slots + 1, n_slots
+            return slot
+    return n_slots
 
 
 @leaf
 def start_track(
     params: TrackerParams, track: Record, t_us: int, box: npt.NDArray[np.float32], score: float, class_id: int
 ) -> None:
-    """Make ``track`` a new, unconfirmed track at a detection."""
+    """Make ``track`` a new, unconfirmed track at a detection, with nothing left in it of who had the slot before."""
     start_motion(params, track, box)
     track.number = 0
     track.evidence = 0.0
@@ -46,6 +41,9 @@ def start_track(
     track.class_id = class_id
     track.confirmed = 0
     track.live = 1
+    track.past_us[:] = 0
+    track.past_box[:] = 0.0
+    track.past_score[:] = 0.0
     remember(params, track, t_us, box, score)
 
 

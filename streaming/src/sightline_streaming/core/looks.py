@@ -9,8 +9,9 @@ Nothing here costs anything where there are no vectors.
 import numpy as np
 import numpy.typing as npt
 
-from sightline_streaming.core.kernel import Record, Records, inner, leaf
+from sightline_streaming.core.kernel import Record, Records, leaf
 from sightline_streaming.core.params import TrackerParams
+from sightline_streaming.core.scratch import Scratch, Table
 
 # In place of a likeness where a track or a detection has no vector.
 UNKNOWN = -2.0
@@ -28,20 +29,17 @@ Looks = npt.NDArray[np.int8]
 Likeness = npt.NDArray[np.float32]
 
 
-@inner
-def compare(looks: Records, tracks: Records, n_slots: int, seen: Looks, even: float) -> Likeness:
-    """How alike each slot's track and each detection look (S, N), UNKNOWN where one of them is; (0, 0) without vectors.
+@leaf
+def compare(looks: Records, tracks: Records, seen: Looks, even: float, likeness: Likeness, lengths: Table) -> None:
+    """Write how alike each slot's track and each detection look (S, N), UNKNOWN where one of them is; (0, 0) without vectors.
 
     1 is the same, 0 at cosine ``even``, where it is as likely one object as two; not below -1.
     """
     n, size = seen.shape
-    if size == 0:
-        return np.empty((0, 0), np.float32)
-    likeness = np.full((n_slots, n), UNKNOWN, np.float32)
-    lengths = np.empty(n)
-    for d in range(n):
+    likeness[:] = UNKNOWN
+    for d in range(n if likeness.shape[0] > 0 else 0):
         lengths[d] = _length(seen[d])
-    for slot in range(n_slots):
+    for slot in range(likeness.shape[0]):
         vector = looks[slot].vector
         length = _track_length(vector, size) if tracks[slot].live else 0.0
         if length == 0.0:
@@ -50,7 +48,6 @@ def compare(looks: Records, tracks: Records, n_slots: int, seen: Looks, even: fl
             if lengths[d] > 0.0:
                 cosine = _dot(vector, seen[d]) / (length * lengths[d])
                 likeness[slot, d] = max((cosine - even) / (1.0 - even), -1.0)
-    return likeness
 
 
 @leaf
@@ -67,10 +64,11 @@ def forget(look: Record) -> None:
         look.vector[k] = 0
 
 
-@inner
+@leaf
 def learn(
-    params: TrackerParams, look: Record, seen: Looks, d: int, boxes: npt.NDArray[np.float32], scores: npt.NDArray[np.float32]
-) -> None:
+    params: TrackerParams, look: Record, seen: Looks, d: int, boxes: npt.NDArray[np.float32], scores: npt.NDArray[np.float32],
+    scratch: Scratch,
+) -> None:  # fmt: skip
     """Move a track's vector towards that of its detection ``d``, if that can be trusted."""
     length = _length(seen[d])
     if length == 0.0 or scores[d] < params.high_score or _covered(params, d, boxes, scores):
@@ -78,7 +76,7 @@ def learn(
     size = seen.shape[1]
     before = _track_length(look.vector, size)
     share = LEARNING * scores[d] if before > 0.0 else 1.0
-    mean, squares = np.empty(size), 0.0
+    mean, squares = scratch.mean, 0.0
     for k in range(size):
         mean[k] = share * seen[d, k] / length
         if before > 0.0:

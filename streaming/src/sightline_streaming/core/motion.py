@@ -88,9 +88,10 @@ def predict(
     box[1] = y - half_height
     box[2] = x + half_width
     box[3] = y + half_height
-    noise = (params.measure * _size(track)) ** 2
+    size = _size(track)
+    noise = (params.measure * size) ** 2
     for axis in range(4):
-        variance[axis] = _moved(params, track, axis, dt_s) + noise
+        variance[axis] = _moved(params, track, axis, dt_s, size) + noise
 
 
 @leaf_kernel
@@ -107,15 +108,18 @@ def surprise(box: npt.NDArray[np.float64], variance: npt.NDArray[np.float64], me
 def observe(params: TrackerParams, track: Record, dt_s: float, box: npt.NDArray[np.float32], score: float) -> None:
     """Advance the state by ``dt_s`` and take in a measured box; the less sure the detector, the less it counts."""
     size = _size(track)
+    size_now = size
     noise = (params.measure * size * (1.5 - score)) ** 2
     # What comes nearer is faster on the picture by the square of what it has grown by.
     run_s = in_perspective(params, track, dt_s)
     nearer = (run_s / dt_s) ** 2 if dt_s > 0.0 else 1.0
     for axis in range(4):
-        push = _restless(params, track, axis, size) ** 2 * dt_s
+        if axis == 3:
+            size_now = _size(track)  # of which the width is the new one already
         low, high = box[axis % 2], box[axis % 2 + 2]
         measured = 0.5 * (low + high) if axis < 2 else high - low
-        place = _moved(params, track, axis, dt_s)
+        place = _moved(params, track, axis, dt_s, size_now)
+        push = _restless(params, track, axis, size) ** 2 * dt_s
         both = track.spread[axis, 1] + dt_s * track.spread[axis, 2] + push * dt_s / 2.0
         fast = track.spread[axis, 2] + push
         gain_place, gain_speed = place / (place + noise), both / (place + noise)
@@ -162,9 +166,8 @@ def _restless(params: TrackerParams, track: Record, axis: int, size: float) -> f
 
 
 @leaf
-def _moved(params: TrackerParams, track: Record, axis: int, dt_s: float) -> float:
+def _moved(params: TrackerParams, track: Record, axis: int, dt_s: float, size: float) -> float:
     """Variance of a coordinate ``dt_s`` after the last observation."""
-    size = _size(track)
     jitter = (params.wobble * size) ** 2 * dt_s
     push = _restless(params, track, axis, size) ** 2 * dt_s * dt_s * dt_s / 3.0
     place, both, fast = track.spread[axis, 0], track.spread[axis, 1], track.spread[axis, 2]

@@ -14,7 +14,7 @@ again within ``visit_gap_us``: jitter on the border makes one stay, not many. Th
 import numpy as np
 import numpy.typing as npt
 
-from sightline_streaming.core.geometry import Floats, cut_at, extent_across, is_inside, side_of
+from sightline_streaming.core.geometry import Floats, cut_at, extent_across, is_inside, length_of, side_of
 from sightline_streaming.core.kernel import Record, Records, inner, leaf
 from sightline_streaming.core.pace import begin_pace, follow_pace, note_pace
 from sightline_streaming.core.records import ENDED, INTERPOLATED
@@ -33,19 +33,43 @@ def write_paths(
 
     The speeds known at each emission go to ``paces`` (n, 3), if that is not empty.
     """
-    order, first = _by_slot(emissions)
-    for slot in range(first.shape[0] - 1):
-        begin = first[slot]
-        while begin < first[slot + 1]:
-            track_no = emissions[order[begin]].track_no
-            end = begin
-            while end < first[slot + 1] and emissions[order[end]].track_no == track_no:
-                end += 1
-            n = end - begin
-            log = with_room(log, n + 2 * site.n_lines + n * site.n_zones, n)
-            _follow(rules, site, corners, camera, log, emissions, order[begin:end], paths[slot], paces)
-            begin = end
+    order = _by_slot(emissions)
+    n = order.shape[0]
+    log = with_room(log, n * (1 + site.n_zones) + _count_runs(emissions, order) * 2 * site.n_lines, n)
+    _follow_all(rules, site, corners, camera, log, emissions, order, paths, paces)
     return log
+
+
+@leaf
+def _end_of_run(emissions: Records, order: npt.NDArray[np.int64], begin: int) -> int:
+    """Where the run of emissions of one track that begins at ``begin`` ends."""
+    track_no, slot, end = emissions[order[begin]].track_no, emissions[order[begin]].slot, begin + 1
+    while end < order.shape[0] and emissions[order[end]].track_no == track_no and emissions[order[end]].slot == slot:
+        end += 1
+    return end
+
+
+@leaf
+def _count_runs(emissions: Records, order: npt.NDArray[np.int64]) -> int:
+    runs, begin = 0, 0
+    while begin < order.shape[0]:
+        begin = _end_of_run(emissions, order, begin)
+        runs += 1
+    return runs
+
+
+@leaf
+def _follow_all(
+    rules: Rules, site: Record, corners: Floats, camera: Record, log: Log, emissions: Records, order: npt.NDArray[np.int64],
+    paths: Records, paces: Floats,
+) -> None:  # fmt: skip
+    """Follow one track after the other."""
+    begin = 0
+    while begin < order.shape[0]:
+        end = _end_of_run(emissions, order, begin)
+        slot = emissions[order[begin]].slot
+        _follow(rules, site, corners, camera, log, emissions, order[begin:end], paths[slot], paces)
+        begin = end
 
 
 @leaf
@@ -59,22 +83,22 @@ def forget_places(path: Record) -> None:
 
 
 @inner
-def _by_slot(emissions: Records) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Emissions' places sorted by slot, in order of emission within it, and where each slot begins."""
+def _by_slot(emissions: Records) -> npt.NDArray[np.int64]:
+    """Emissions' places sorted by slot, in order of emission within it."""
     n_slots = 0
     for k in range(emissions.shape[0]):
         n_slots = max(n_slots, emissions[k].slot + 1)
-    first = np.zeros(n_slots + 1, np.int64)
+    free = np.zeros(n_slots + 1, np.int64)
     for k in range(emissions.shape[0]):
-        first[emissions[k].slot + 1] += 1
+        free[emissions[k].slot + 1] += 1
     for slot in range(n_slots):
-        first[slot + 1] += first[slot]
-    order, free = np.empty(emissions.shape[0], np.int64), first.copy()
+        free[slot + 1] += free[slot]
+    order = np.empty(emissions.shape[0], np.int64)
     for k in range(emissions.shape[0]):
         slot = emissions[k].slot
         order[free[slot]] = k
         free[slot] += 1
-    return order, first
+    return order
 
 
 @leaf
@@ -183,18 +207,19 @@ def _pass_line(
 ) -> None:
     """Take the step from the path's last foot-point to (x, y) into account at one line."""
     ends = site.lines[line]
-    after = side_of(ends, x * scale_x, y * scale_y)
+    length = length_of(ends)
+    after = side_of(ends, length, x * scale_x, y * scale_y)
     side = np.int8(1) if after >= 0.0 else np.int8(-1)
     if not begins:
         x0, y0 = path.x * scale_x, path.y * scale_y
-        before = side_of(ends, x0, y0)
+        before = side_of(ends, length, x0, y0)
         if (before >= 0.0) != (after >= 0.0):
             step = cut_at(ends, x0, y0, x * scale_x, y * scale_y, before, after)
             path.towards[line] = side if step >= 0.0 else np.int8(0)
             path.cut_us[line] = path.t_us + np.int64(step * (emission.t_us - path.t_us))
             path.cut_x[line] = path.x + step * (x - path.x)
             path.cut_y[line] = path.y + step * (y - path.y)
-    margin = rules.crossing_margin * extent_across(ends, width, height)
+    margin = rules.crossing_margin * extent_across(ends, length, width, height)
     if abs(after) < margin:
         path.leans[line] = 0
         return

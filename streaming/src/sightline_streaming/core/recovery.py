@@ -9,21 +9,20 @@ import numpy as np
 import numpy.typing as npt
 
 from sightline_streaming.core.assignment import match
-from sightline_streaming.core.kernel import Record, Records, inner, leaf
+from sightline_streaming.core.kernel import Record, Records, leaf
 from sightline_streaming.core.lifecycle import is_gone
 from sightline_streaming.core.looks import UNKNOWN, Likeness
 from sightline_streaming.core.motion import predict
 from sightline_streaming.core.overlap import overlap
 from sightline_streaming.core.params import TrackerParams
 from sightline_streaming.core.records import FREE
+from sightline_streaming.core.scratch import Indices, Scratch, Table
 
 # Places looked at on the way, from the last one on.
 STOPS = 10
 
-Indices = npt.NDArray[np.int32]
 
-
-@inner
+@leaf
 def match_on_the_way(
     params: TrackerParams,
     scene: Record,
@@ -35,15 +34,18 @@ def match_on_the_way(
     likeness: Likeness,
     detection_of: Indices,
     slot_of: Indices,
+    worth: Table,
+    scratch: Scratch,
 ) -> None:
     """Add pairs to ``detection_of`` (each slot's, -1: none) and ``slot_of`` (each detection's, FREE: none)."""
-    possible, worth = 0, np.zeros((detection_of.shape[0], slot_of.shape[0]))
-    predicted, variance = np.empty(4), np.empty(4)
+    possible = 0
+    worth[:] = 0.0
     for slot in range(detection_of.shape[0]):
         track = tracks[slot]
         if not track.live or not track.confirmed or detection_of[slot] >= 0 or is_gone(params, scene, track, t_us):
             continue
-        predict(params, track, (t_us - track.seen_us) * 1e-6, predicted, variance)
+        predicted = scratch.predicted[slot]
+        predict(params, track, (t_us - track.seen_us) * 1e-6, predicted, scratch.variance[slot])
         for d in range(slot_of.shape[0]):
             if slot_of[d] == FREE and scores[d] >= params.new_score and classes[d] == track.class_id:
                 shared = _best_overlap(track, predicted, boxes[d])
@@ -52,7 +54,7 @@ def match_on_the_way(
                     worth[slot, d] = shared
                     possible += 1
     if possible:
-        match(worth, detection_of, slot_of)
+        match(worth, detection_of, slot_of, scratch)
 
 
 @leaf

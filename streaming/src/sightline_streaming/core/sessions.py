@@ -10,12 +10,25 @@ Rules
 - What one camera sends never touches another.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from sightline_contract.batch import EVEN_SCALE
-from sightline_streaming.core.desk import EMISSIONS, HEALTH_ROW, SLOTS, Desk, pack, unpack, with_looks, with_results
+from sightline_streaming.core.desk import (
+    EMISSIONS,
+    HEALTH_ROW,
+    SLOTS,
+    Desk,
+    has_places,
+    pack,
+    unpack,
+    with_looks,
+    with_places,
+    with_results,
+)
 from sightline_streaming.core.events import forget_alarms, watch
 from sightline_streaming.core.geometry import Floats
 from sightline_streaming.core.kernel import Record, Records, inner, kernel, leaf
@@ -25,8 +38,9 @@ from sightline_streaming.core.params import TrackerParams
 from sightline_streaming.core.paths import write_paths
 from sightline_streaming.core.records import ENDED
 from sightline_streaming.core.rows import HEALTH, Log, add_row, with_room
+from sightline_streaming.core.scratch import Scratch, has_room, scratch_for
 from sightline_streaming.core.site import Rules
-from sightline_streaming.core.tracker import finish, step_with_looks
+from sightline_streaming.core.tracker import emissions_wanted, finish, track_frame
 from sightline_streaming.core.windows import (
     DETECTIONS,
     NEW_OBJECTS,
@@ -36,6 +50,7 @@ from sightline_streaming.core.windows import (
     close_before,
     expect_missing,
     open_window,
+    passes_window,
 )
 from sightline_streaming.core.wire import Bytes, u16_at
 
@@ -50,6 +65,15 @@ NOTHING, ROWS, TRACKS, WINDOWS = range(4)
 IN_ORDER, MET_BEFORE, LATE, UNEXPECTED = range(4)
 
 
+class Detections(NamedTuple):
+    """Detections of a frame, N places."""
+
+    boxes: npt.NDArray[np.float32]  # (N, 4) x1 y1 x2 y2, px
+    scores: npt.NDArray[np.float32]  # (N,) 0..1
+    classes: npt.NDArray[np.uint8]  # (N,)
+    looks: npt.NDArray[np.int8]  # (N, D) appearance vectors
+
+
 @kernel
 def run_shard(
     rules: Rules, sites: Records, corners: Floats, watches: Records, buffer: Bytes, headers: Records, cameras: Records,
@@ -60,7 +84,7 @@ def run_shard(
     Cameras and scenes change in place, the rest of the memory goes from ``old`` to ``new``. A camera without messages that
     last spoke before ``forget_before_us`` is dropped.
     """
-    at, m = np.zeros(old.used.shape[0], np.int64), 0
+    at, m, scratch = np.zeros(old.used.shape[0], np.int64), 0, scratch_for(16, 16)
     for c in range(cameras.shape[0]):
         camera, scene = cameras[c], scenes[c : c + 1]
         site = sites[camera.site]
@@ -78,7 +102,7 @@ def run_shard(
             health = log.rows[desk.used[HEALTH_ROW]]
             how = _arrival(camera, header, health)
             if how == IN_ORDER:
-                desk, log = _take(rules, site, params, buffer, header, camera, scene, desk, ring, log)
+                desk, log, scratch = _take(rules, site, params, buffer, header, camera, scene, desk, ring, log, scratch)
                 what = WINDOWS if header.end_of_session else NOTHING
                 if what != NOTHING:
                     desk, log = _end(rules, site, corners, watches, camera, scene, desk, ring, log, what)
@@ -219,8 +243,8 @@ def _bit(seq: int) -> np.uint64:
 @inner
 def _take(
     rules: Rules, site: Record, params: TrackerParams, buffer: Bytes, header: Record, camera: Record, scene: Records,
-    desk: Desk, ring: Ring, log: Log,
-) -> tuple[Desk, Log]:  # fmt: skip
+    desk: Desk, ring: Ring, log: Log, scratch: Scratch,
+) -> tuple[Desk, Log, Scratch]:  # fmt: skip
     """Take the next message of the running session."""
     camera.width = header.width
     camera.height = header.height
@@ -229,33 +253,22 @@ def _take(
     if missing > 0:
         log = expect_missing(rules, site, ring, camera, log, missing, _gap_start(camera, header), header.captured_us)
     camera.next_frame = header.first_frame + header.frames + skipped
-    boxes, scores = np.empty((header.detections, 4), np.float32), np.empty(header.detections, np.float32)
-    classes = np.empty(header.detections, np.uint8)
-    seen = np.empty((header.detections, header.appearance_size), np.int8)
     desk = _note_look_size(camera, header, desk)
-    first, t_us, late_rows = 0, header.captured_us, 0
-    for frame in range(header.frames):
-        t_us = header.captured_us + 1000 * u16_at(buffer, header.offsets_at + 2 * frame)
-        n = u16_at(buffer, header.counts_at + 2 * frame)
-        in_time = t_us > camera.last_us
-        if in_time:
-            log = advance(rules, site, ring, camera, log, t_us)
-        _count_frame(site, buffer, header, first, n, ring, open_window(rules, ring, camera, t_us), in_time, True)
-        if in_time:
-            kept = _read_frame(site, buffer, header, first, n, boxes, scores, classes, seen)
-            before = desk.used[EMISSIONS]
-            if camera.look_size > 0:
-                desk = with_looks(desk, kept)
-            tracks, n_slots, emissions, n_emissions = step_with_looks(
-                params, scene, desk.tracks, desk.used[SLOTS], desk.emissions, before, t_us,
-                boxes[:kept], scores[:kept], classes[:kept], desk.looks, seen[:kept], header.appearance_even / EVEN_SCALE,
-            )  # fmt: skip
-            desk = with_results(desk, tracks, n_slots, emissions, n_emissions)
-            _count_objects(rules, camera, ring, emissions[before:n_emissions], desk.paths)
-            camera.last_us = t_us
-        else:
-            late_rows += n
-        first += n
+    seen = _no_detections(header)
+    frame, first, late_rows = 0, 0, 0
+    while True:
+        frame, first, late_rows = _take_frames(
+            rules, site, params, buffer, header, camera, scene, desk, ring, scratch, seen, frame, first, late_rows
+        )
+        if frame == header.frames:
+            break
+        t_us, n = _frame_at(buffer, header, frame)
+        log = advance(rules, site, ring, camera, log, t_us)
+        more = emissions_wanted(scene[0], desk.tracks, desk.used[SLOTS], t_us, n)
+        desk = with_places(desk, n, more, camera.look_size > 0)
+        if not has_room(scratch, desk.used[SLOTS] + n, n):
+            scratch = scratch_for(2 * (desk.used[SLOTS] + n), 2 * n)
+    t_us = _frame_at(buffer, header, frame - 1)[0] if frame > 0 else header.captured_us
     if skipped > 0:
         log = expect_missing(rules, site, ring, camera, log, skipped, header.captured_us, t_us)
     health = log.rows[desk.used[HEALTH_ROW]]
@@ -265,7 +278,68 @@ def _take(
     health.frames_expected += header.frames + skipped + missing
     health.detections += header.detections
     health.late_rows += late_rows
-    return desk, log
+    return desk, log, scratch
+
+
+@inner
+def _no_detections(header: Record) -> Detections:
+    """Room for the detections of one of the message's frames."""
+    n = header.detections
+    return Detections(
+        np.empty((n, 4), np.float32),
+        np.empty(n, np.float32),
+        np.empty(n, np.uint8),
+        np.empty((n, header.appearance_size), np.int8),
+    )
+
+
+@leaf
+def _frame_at(buffer: Bytes, header: Record, frame: int) -> tuple[int, int]:
+    """When a frame was captured, and how many detections it has."""
+    t_us = header.captured_us + 1000 * u16_at(buffer, header.offsets_at + 2 * frame)
+    return t_us, u16_at(buffer, header.counts_at + 2 * frame)
+
+
+@leaf
+def _take_frames(
+    rules: Rules, site: Record, params: TrackerParams, buffer: Bytes, header: Record, camera: Record, scene: Records,
+    desk: Desk, ring: Ring, scratch: Scratch, seen: Detections, frame: int, first: int, late_rows: int,
+) -> tuple[int, int, int]:  # fmt: skip
+    """Take the message's frames from ``frame`` on, up to the first that a window must be closed or room be made for.
+
+    Returns that frame, or how many there are; the first of its detections; and how many were late so far.
+    """
+    even = header.appearance_even / EVEN_SCALE
+    while frame < header.frames:
+        t_us, n = _frame_at(buffer, header, frame)
+        in_time = t_us > camera.last_us
+        if in_time and not _is_ready(rules, camera, scene[0], desk, scratch, t_us, n):
+            break
+        _count_frame(site, buffer, header, first, n, ring, open_window(rules, ring, camera, t_us), in_time, True)
+        if in_time:
+            kept = _read_frame(site, buffer, header, first, n, seen)
+            before = desk.used[EMISSIONS]
+            n_slots, n_emissions = track_frame(
+                params, scene[0], desk.tracks, desk.used[SLOTS], desk.emissions, before, t_us,
+                seen.boxes[:kept], seen.scores[:kept], seen.classes[:kept], desk.looks, seen.looks[:kept], even, scratch,
+            )  # fmt: skip
+            desk.used[SLOTS] = n_slots
+            desk.used[EMISSIONS] = n_emissions
+            _count_objects(rules, camera, ring, desk.emissions[before:n_emissions], desk.paths)
+            camera.last_us = t_us
+        else:
+            late_rows += n
+        first += n
+        frame += 1
+    return frame, first, late_rows
+
+
+@leaf
+def _is_ready(rules: Rules, camera: Record, scene: Record, desk: Desk, scratch: Scratch, t_us: int, n: int) -> bool:
+    """Whether a frame can be tracked at once: it passes no window, and there is room for what may come of it."""
+    if passes_window(rules, camera, t_us) or not has_room(scratch, desk.used[SLOTS] + n, n):
+        return False
+    return has_places(desk, n, emissions_wanted(scene, desk.tracks, desk.used[SLOTS], t_us, n), camera.look_size > 0)
 
 
 @inner
@@ -317,12 +391,10 @@ def _count_frame(
 
 
 @leaf
-def _read_frame(
-    site: Record, buffer: Bytes, header: Record, first: int, n: int, boxes: npt.NDArray[np.float32],
-    scores: npt.NDArray[np.float32], classes: npt.NDArray[np.uint8], seen: npt.NDArray[np.int8],
-) -> int:  # fmt: skip
+def _read_frame(site: Record, buffer: Bytes, header: Record, first: int, n: int, seen: Detections) -> int:
     """Read a frame's detections of the classes that count, whatever their score, as the tracker takes them: how many."""
     per_x, per_y = header.px_per_unit_x, header.px_per_unit_y
+    boxes, scores, classes, looks = seen
     kept = 0
     for d in range(first, first + n):
         class_id = buffer[header.classes_at + d]
@@ -337,8 +409,8 @@ def _read_frame(
         boxes[kept, 3] = y + half_height
         scores[kept] = buffer[header.scores_at + d] / 255.0
         classes[kept] = class_id
-        for k in range(seen.shape[1]):
-            seen[kept, k] = np.int8(buffer[header.appearance_at + d * seen.shape[1] + k])
+        for k in range(looks.shape[1]):
+            looks[kept, k] = np.int8(buffer[header.appearance_at + d * looks.shape[1] + k])
         kept += 1
     return kept
 

@@ -6,6 +6,7 @@ not matter. Python works per call and per distinct camera; everything per messag
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,7 @@ from sightline_streaming.core.desk import empty_desk
 from sightline_streaming.core.gate import DeadLetter, refuse
 from sightline_streaming.core.memory import CAMERA, NO_SESSION, WINDOWS, Memory, Parts, empty_memory, empty_parts
 from sightline_streaming.core.records import SCENE
-from sightline_streaming.core.rows import Log, empty_log
+from sightline_streaming.core.rows import ROWS, Log, empty_log
 from sightline_streaming.core.sessions import run_shard
 from sightline_streaming.core.site import Rules, ShardConfig
 from sightline_streaming.core.state import UNKNOWN, Identity, restore, snapshot
@@ -33,6 +34,11 @@ class Facts:
     models: list[bytes]
     log: Log
     dead_letters: list[DeadLetter]
+
+    @cached_property
+    def row_kinds(self) -> npt.NDArray[np.uint8]:
+        """Kind of each row of the log: side by side, as records are too long to look through once for every kind."""
+        return np.ascontiguousarray(self.log.rows["kind"][: self.log.used[ROWS]])
 
 
 def process_shard(

@@ -90,9 +90,14 @@ def snapshot(memory: Memory, window_us: int, identity: Identity = UNKNOWN) -> by
         parts.habits[:habits],
         *(parts.looks[name][:n_looks][at_components] for name in _AT_COMPONENT),
     )
-    sections = [_COUNT.pack(len(array)) + array.tobytes() for array in arrays]
-    body = b"".join((_BODY.pack(_LAYOUT, window_us, *identity), _texts(memory.names), _texts(memory.models), *sections))
-    return _HEAD.pack(MAGIC, VERSION, zlib.crc32(body)) + body
+    head = _BODY.pack(_LAYOUT, window_us, *identity)
+    body: list[bytes | memoryview] = [head, _texts(memory.names), _texts(memory.models)]
+    for array in arrays:
+        body += (_COUNT.pack(len(array)), np.ascontiguousarray(array).view(np.uint8).data)
+    crc = 0
+    for piece in body:
+        crc = zlib.crc32(piece, crc)
+    return b"".join((_HEAD.pack(MAGIC, VERSION, crc), *body))
 
 
 def restore(value: bytes, window_us: int, identity: Identity = UNKNOWN) -> Memory:
@@ -165,11 +170,11 @@ def _own_places(cameras: Records) -> tuple[npt.NDArray[np.bool_], ...]:
     )
 
 
-def _body(value: bytes) -> bytes:
+def _body(value: bytes) -> bytes | memoryview:
     if len(value) < _HEAD.size or value[:4] != MAGIC:
         raise StateError(f"shard state of {len(value)} bytes is not a shard's state: {_REMEDY}")
     _, version, crc = _HEAD.unpack_from(value)
-    body = value[_HEAD.size :]
+    body: bytes | memoryview = memoryview(value)[_HEAD.size :]
     if version > VERSION:
         raise StateError(f"shard state has version {version}, this release reads up to {VERSION}: run the newer release")
     if zlib.crc32(body) != crc:
@@ -177,7 +182,7 @@ def _body(value: bytes) -> bytes:
     for older in range(version, VERSION):
         if older not in UPGRADES:
             raise StateError(f"shard state has version {version}, which this release does not read any more: {_REMEDY}")
-        body = UPGRADES[older](body)
+        body = UPGRADES[older](bytes(body))
     return body
 
 
@@ -189,7 +194,7 @@ def _texts(texts: list[bytes]) -> bytes:
 class _Reader:
     """Takes sections off a body, one after another."""
 
-    def __init__(self, body: bytes) -> None:
+    def __init__(self, body: bytes | memoryview) -> None:
         self._body = body
         self._at = 0
 
@@ -211,9 +216,9 @@ class _Reader:
 
     def texts(self) -> list[bytes]:
         lengths = self.array(np.dtype(np.uint32)).tolist()
-        return [self._bytes(length) for length in lengths]
+        return [bytes(self._bytes(length)) for length in lengths]
 
-    def _bytes(self, count: int) -> bytes:
+    def _bytes(self, count: int) -> bytes | memoryview:
         end = self._at + count
         if end > len(self._body):
             raise StateError(f"shard state ends too early: {_REMEDY}")

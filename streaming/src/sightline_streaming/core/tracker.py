@@ -11,13 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 from sightline_streaming.core.association import associate
-from sightline_streaming.core.emission import emit_beginning, emit_past, emit_refound, most_emissions, room_for
+from sightline_streaming.core.emission import emit_beginning, emit_past, emit_refound, most_emissions
 from sightline_streaming.core.kernel import Record, Records, kernel, leaf
 from sightline_streaming.core.lifecycle import confirm_if_due, expired, forget_false_start, free_slot, remember, start_track
 from sightline_streaming.core.looks import compare, forget, is_known, learn
 from sightline_streaming.core.motion import is_first_step, observe, restart_motion
 from sightline_streaming.core.params import FIXED_CAMERA, MOVING_CAMERA, TrackerParams
 from sightline_streaming.core.records import EMISSION, ENDED, FREE, LOOK, OBSERVED, SCENE, TRACK
+from sightline_streaming.core.rows import at_least
+from sightline_streaming.core.scratch import Scratch, scratch_for
 
 __all__ = [
     "EMISSION", "FIXED_CAMERA", "LOOK", "MOVING_CAMERA", "SCENE", "TRACK", "TrackerParams", "finish", "step", "step_with_looks",
@@ -70,29 +72,68 @@ def step_with_looks(
 
     ``looks`` has what the track of each slot looks like, and room for ``n_slots`` + N where D is not 0.
     """
-    t_us = _note_time(scene[0], t_us)
+    n = boxes.shape[0]
+    emissions = at_least(emissions, n_emissions, emissions_wanted(scene[0], tracks, n_slots, t_us, n))
+    tracks = at_least(tracks, n_slots, n)
+    n_slots, n_emissions = track_frame(
+        params, scene[0], tracks, n_slots, emissions, n_emissions, t_us, boxes, scores, classes, looks, seen, even,
+        scratch_for(n_slots, n),
+    )  # fmt: skip
+    return tracks, n_slots, emissions, n_emissions
+
+
+@leaf
+def emissions_wanted(scene: Record, tracks: Records, n_slots: int, t_us: int, n: int) -> int:
+    """How many records a frame at ``t_us`` with ``n`` detections can emit at most; the scene takes note of the time."""
+    return most_emissions(scene, tracks, n_slots, note_time(scene, t_us)) + n
+
+
+@leaf
+def track_frame(
+    params: TrackerParams,
+    scene: Record,
+    tracks: Records,
+    n_slots: int,
+    emissions: Records,
+    n_emissions: int,
+    t_us: int,
+    boxes: npt.NDArray[np.float32],
+    scores: npt.NDArray[np.float32],
+    classes: npt.NDArray[np.uint8],
+    looks: Records,
+    seen: npt.NDArray[np.int8],
+    even: float,
+    scratch: Scratch,
+) -> tuple[int, int]:
+    """``step_with_looks`` where there is room: for ``n_slots`` + N tracks, ``emissions_wanted``, in ``scratch``.
+
+    Returns how many slots and how many emissions there are then.
+    """
+    t_us = note_time(scene, t_us)
     while n_slots > 0 and not tracks[n_slots - 1].live:
         n_slots -= 1
-    wanted = n_emissions + most_emissions(scene[0], tracks, n_slots, t_us) + boxes.shape[0]
-    if wanted > emissions.shape[0]:
-        emissions = room_for(emissions, wanted)
-    n_emissions = _end_expired(params, scene[0], tracks, n_slots, emissions, n_emissions, t_us, looks, seen)
-    likeness = compare(looks, tracks, n_slots, seen, even)
-    detection_of, slot_of = associate(params, scene[0], tracks, n_slots, t_us, boxes, scores, classes, likeness)
-    n_emissions = _observe_all(params, scene[0], tracks, detection_of, emissions, n_emissions, t_us, boxes, scores)
+    n = boxes.shape[0]
+    n_emissions = _end_expired(params, scene, tracks, n_slots, emissions, n_emissions, t_us, looks, seen)
+    n_likeness = n_slots if seen.shape[1] > 0 else 0
+    likeness = scratch.likeness[: n_likeness * n].reshape((n_likeness, n))
+    compare(looks, tracks, seen, even, likeness, scratch.lengths)
+    detection_of, slot_of = scratch.detection_of[:n_slots], scratch.slot_of[:n]
+    associate(params, scene, tracks, t_us, boxes, scores, classes, likeness, detection_of, slot_of, scratch)
+    n_emissions = _observe_all(params, scene, tracks, detection_of, emissions, n_emissions, t_us, boxes, scores)
     if seen.shape[1] > 0:
         for slot in range(n_slots):
             if detection_of[slot] >= 0:
-                learn(params, looks[slot], seen, detection_of[slot], boxes, scores)
-    for d in range(boxes.shape[0]):
+                learn(params, looks[slot], seen, detection_of[slot], boxes, scores, scratch)
+    for d in range(n):
         if slot_of[d] == FREE and scores[d] >= params.new_score:
-            tracks, n_slots, slot = free_slot(tracks, n_slots)
+            slot = free_slot(tracks, n_slots)
+            n_slots = max(n_slots, slot + 1)
             start_track(params, tracks[slot], t_us, boxes[d], scores[d], classes[d])
             if seen.shape[1] > 0:
                 forget(looks[slot])
-                learn(params, looks[slot], seen, d, boxes, scores)
-            n_emissions = _confirm(params, scene[0], tracks[slot], slot, emissions, n_emissions)
-    return tracks, n_slots, emissions, n_emissions
+                learn(params, looks[slot], seen, d, boxes, scores, scratch)
+            n_emissions = _confirm(params, scene, tracks[slot], slot, emissions, n_emissions)
+    return n_slots, n_emissions
 
 
 @kernel
@@ -100,7 +141,7 @@ def finish(
     scene: Records, tracks: Records, n_slots: int, emissions: Records, n_emissions: int
 ) -> tuple[Records, int, Records, int]:
     """End all tracks: the session is over, the next frame may have any time."""
-    emissions = room_for(emissions, n_emissions + n_slots)
+    emissions = at_least(emissions, n_emissions, n_slots)
     for slot in range(n_slots):
         if tracks[slot].live:
             n_emissions = _end(tracks[slot], slot, emissions, n_emissions)
@@ -109,7 +150,8 @@ def finish(
 
 
 @leaf
-def _note_time(scene: Record, t_us: int) -> int:
+def note_time(scene: Record, t_us: int) -> int:
+    """The frame's time, which the scene takes note of: once, however often it is told."""
     if scene.time_us == 0:
         scene.time_us = t_us
         return t_us

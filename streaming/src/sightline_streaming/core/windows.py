@@ -54,10 +54,15 @@ def open_window(rules: Rules, ring: Ring, camera: Record, t_us: int) -> int:
 @inner
 def advance(rules: Rules, site: Record, ring: Ring, camera: Record, log: Log, t_us: int) -> Log:
     """Move the camera's event time to ``t_us``: close the windows that its watermark has passed."""
-    number = (t_us - rules.lateness_us) // rules.window_us
-    if number <= camera.closed_before:
+    if not passes_window(rules, camera, t_us):
         return log
-    return close_before(rules, site, ring, camera, log, number)
+    return close_before(rules, site, ring, camera, log, (t_us - rules.lateness_us) // rules.window_us)
+
+
+@leaf
+def passes_window(rules: Rules, camera: Record, t_us: int) -> bool:
+    """Whether windows must be closed when the camera's event time moves to ``t_us``."""
+    return bool((t_us - rules.lateness_us) // rules.window_us > camera.closed_before)
 
 
 @inner
