@@ -13,6 +13,7 @@ from faulty_run import FaultyRun
 from sightline.results.reading import read_table
 from sightline.simulate.encoding import Message
 from sightline_contract.detection_pb2 import DetectionBatch
+from sightline_contract.ids import SCHEMA_VERSION
 from sightline_lakehouse.tables import DEAD_LETTERS
 
 pytestmark = [pytest.mark.spark, pytest.mark.kafka]
@@ -23,7 +24,7 @@ RunOf = Callable[[SmallCity], FaultyRun]
 def poison(message: Message) -> list[Message]:
     """Messages that the jobs must refuse, in the message's place."""
     newer, torn, nameless = (DetectionBatch.FromString(message.payload) for _ in range(3))
-    newer.schema_version = 2
+    newer.schema_version = SCHEMA_VERSION + 1
     torn.boxes = torn.boxes + b"\0"
     nameless.camera_id = ""
     payloads = [None, b"", b"\xff\xfe poison", b"{}", message.payload[:-7]]
