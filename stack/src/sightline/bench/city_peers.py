@@ -10,7 +10,7 @@ import numpy as np
 
 from sightline.bench.references import REFERENCES
 from sightline.bench.stopwatch import Rate, race
-from sightline.simulate.steady import CLASSES, FRAME_SIZE, SteadyCity
+from sightline.simulate.steady import CLASS_IDS, FRAME_SIZE, SteadyCity
 from sightline_contract.batch import get_frames, parse_batch
 from sightline_streaming.core.shard import process_shard
 from sightline_streaming.core.site import shard_config
@@ -55,18 +55,18 @@ def _detections(city: SteadyCity) -> list[list[object]]:
     import supervision
 
     size = np.array([*FRAME_SIZE, *FRAME_SIZE], np.float32)
-    streams: list[list[object]] = [[] for _ in range(_CAMERAS * len(CLASSES))]
+    streams: list[list[object]] = [[] for _ in range(_CAMERAS * len(CLASS_IDS))]
     for second in range(_SECONDS):
         for message in city.second(second):
             frames = get_frames(parse_batch(message.payload))
-            ends = np.cumsum(frames.counts)
+            ends = np.cumsum(frames.counts.astype(np.int64))
             for first, last in zip(ends - frames.counts, ends, strict=True):
-                for place, class_id in enumerate(np.unique(frames.classes)[: len(CLASSES)]):
+                for place, class_id in enumerate(CLASS_IDS):
                     own = np.arange(first, last)[frames.classes[first:last] == class_id]
                     boxes = frames.boxes[own] * size
                     corners = np.concatenate((boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2), axis=1)
                     found = supervision.Detections(xyxy=corners, confidence=frames.scores[own])
-                    streams[message.camera * len(CLASSES) + place].append(found)
+                    streams[message.camera * len(CLASS_IDS) + place].append(found)
     return streams
 
 

@@ -26,12 +26,12 @@ LOOP_S = 60
 SCRIPTS = 32
 FRAME_SIZE = (1920, 1080)
 CLASSES = ("person", "car")
+CLASS_IDS = _PERSON, _CAR = 0, 2  # of labels.py
 MIN_SCORE = 0.5
 MOST_OBJECTS = 500
 
 _MISSED, _FALSE, _JITTER = 0.03, 0.03, 0.02
 _JOURNEY_S = (6.0, 15.0)
-_CAR = 2  # class id of labels.py
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ def _script(fps: int, objects: int, seed: int) -> Script:
     rng = np.random.default_rng(seed)
     frames = LOOP_S * fps
     centres, sizes, crossings = _ways(rng, frames, fps, objects)
-    classes = np.where(rng.random(objects) < 0.7, _CAR, 0).astype(np.uint8)
+    classes = np.where(rng.random(objects) < 0.7, _CAR, _PERSON).astype(np.uint8)
     boxes = np.concatenate((centres, np.broadcast_to(sizes, centres.shape)), axis=-1)  # (F, N, 4) shares of the frame
     boxes = boxes + rng.normal(0, _JITTER, boxes.shape) * np.tile(sizes, 2)
     seen = rng.random((frames, objects)) >= _MISSED
