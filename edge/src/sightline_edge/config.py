@@ -76,7 +76,7 @@ class AppearanceConfig(Settings):
     max_crops: Annotated[int, Field(ge=1, le=256)] = 32
     # Cosine of the model's vectors at which two pictures are as likely of one object as of two.
     same_from: Annotated[float, Field(ge=0, lt=0.999)] = 0.5
-    # What a detection's message grows by; without appearance a detection takes about 10 bytes.
+    # What a detection's message grows by; without appearance a detection takes about 5 bytes.
     bytes_per_detection: Annotated[int, Field(ge=8, le=MAX_APPEARANCE_SIZE)] = 64
 
     @field_validator("classes")

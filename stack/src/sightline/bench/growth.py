@@ -45,7 +45,7 @@ class Growth:
 GROWTHS = {
     "workers": Growth("workers of one core", (1, 2), lambda plan, n: replace(plan, workers=n)),
     "partitions": Growth(
-        "shuffle partitions, two shards each", (1, 2, 4, 8), lambda plan, n: replace(plan, partitions=n, shards=2 * n)
+        "shuffle partitions, two shards each", (1, 2, 4), lambda plan, n: replace(plan, partitions=n, shards=2 * n)
     ),
     "objects": Growth("objects in a frame", (6, 15, 30, 60), lambda plan, n: replace(plan, objects=n, batch_s=_fewer(plan, n))),
     "cameras": Growth(
@@ -75,7 +75,7 @@ def bench_growth(what: Iterable[str], plan: Plan, repeats: int, json_path: Path 
         _print(axis, points, console)
         if plots:
             plots.mkdir(parents=True, exist_ok=True)
-            draw(name, axis, points, plots / f"growth-{name}.png")
+            draw(name, axis, points, plots / f"growth-{name}.svg")
         document[name] = points
         if json_path:
             json_path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
@@ -163,4 +163,4 @@ def draw(name: str, axis: str, points: list[Point], path: Path) -> None:
     axes.set_xlabel(axis)
     axes.legend()
     axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=100)
+    figure.savefig(path, dpi=100, metadata={"Date": None} if path.suffix == ".svg" else None)
