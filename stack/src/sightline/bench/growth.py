@@ -98,15 +98,16 @@ def _point(plan: Plan, value: int, repeats: int, console: Console) -> Point:
             spent = cpu_seconds(run.samples, first_ended_s, last_ended_s)
             cpu.append(sum(spent.get(kind, 0.0) for kind in ("JVM", "Python workers")) / max(frames, 1) * 1e6)
             took.append(median(batch.took_s for batch in done[1:] or done))
-    return {
+    point = {
         "value": float(value),
         "frames_per_s": median(rates),
         "least": min(rates),
         "most": max(rates),
         "detections_per_s": median(rates) * plan.objects,
-        "cpu_s_per_million_frames": median(cpu),
         "batch_s": median(took),
     }
+    # A cluster's executors are no children of its driver: what they take is not seen.
+    return point if plan.workers else point | {"cpu_s_per_million_frames": median(cpu)}
 
 
 def day(console: Console) -> list[Point]:
