@@ -25,7 +25,7 @@ def poison(message: Message) -> list[Message]:
     """Messages that the jobs must refuse, in the message's place."""
     newer, torn, nameless = (DetectionBatch.FromString(message.payload) for _ in range(3))
     newer.schema_version = SCHEMA_VERSION + 1
-    torn.boxes = torn.boxes + b"\0"
+    torn.box_changes = torn.box_changes + b"\0"
     nameless.camera_id = ""
     payloads = [None, b"", b"\xff\xfe poison", b"{}", message.payload[:-7]]
     payloads += [each.SerializeToString() for each in (newer, torn, nameless)]
