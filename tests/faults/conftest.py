@@ -34,16 +34,14 @@ def uplink(own_broker: Broker) -> "Uplink":
 
 
 @pytest.fixture
-def run_of(
-    own_broker: Broker, jars: dict[str, tuple[Path, ...]], tmp_path: Path
-) -> "Iterator[Callable[[SmallCity], FaultyRun]]":
+def run_of(own_broker: Broker, tmp_path: Path) -> "Iterator[Callable[[SmallCity], FaultyRun]]":
     """Makes the run of a city; its driver ends with the test."""
     from faulty_run import FaultyRun
 
     made: list[FaultyRun] = []
 
     def make(city: "SmallCity") -> FaultyRun:
-        made.append(FaultyRun(tmp_path / f"run-{len(made)}", own_broker.bootstrap, jars["spark"], city.configs))
+        made.append(FaultyRun(tmp_path / f"run-{len(made)}", own_broker.bootstrap, city.configs))
         return made[-1]
 
     yield make

@@ -23,9 +23,7 @@ _OFTEN = {
 
 
 @pytest.fixture(scope="module")
-def killed(
-    jars: dict[str, tuple[Path, ...]], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[FaultyRun, SmallCity, Uplink]]:
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[FaultyRun, SmallCity, Uplink]]:
     """A run that was killed when its state had snapshots and changelogs behind them."""
     folder = tmp_path_factory.mktemp("killed")
     city = SmallCity(60)
@@ -34,7 +32,7 @@ def killed(
         uplink.send(city.messages)
         uplink.flush()
         settings = {"spark": _OFTEN, "max_offsets_per_trigger": 40}
-        run = FaultyRun(folder / "run", broker.bootstrap, jars["spark"], city.configs, settings)
+        run = FaultyRun(folder / "run", broker.bootstrap, city.configs, settings)
         try:
             run.start(jobs="tracking")
             run.wait_for_commits(5)

@@ -42,15 +42,21 @@ def test_a_new_checkpoint_on_a_new_table_root_writes_everything_under_ids_of_its
     assert len(set.union(*ids)) == 4
 
 
+def run_through(city: SmallCity, run_of: Callable[[SmallCity], FaultyRun], uplink: Uplink) -> FaultyRun:
+    """A run that has taken all of the city's messages and ended."""
+    uplink.send(city.messages)
+    uplink.flush()
+    run = run_of(city)
+    run.finish()
+    return run
+
+
 def test_a_new_checkpoint_over_the_tables_of_another_is_refused_in_one_line_and_writes_nothing(
     run_of: Callable[[SmallCity], FaultyRun], uplink: Uplink
 ) -> None:
     """Protection: JobContext.claim(); without it the job reads the topic again and every camera has twice its messages."""
     city = SmallCity(30)
-    uplink.send(city.messages)
-    uplink.flush()
-    run = run_of(city)
-    run.finish()
+    run = run_through(city, run_of, uplink)
     kept = run.checkpoints.rename(run.home / "kept")
     for _ in range(2):
         run.start("--drain")
@@ -69,10 +75,7 @@ def test_the_tables_behind_the_log_are_made_again_from_it_by_a_new_checkpoint_of
 ) -> None:
     """Protection: none but the log itself, which keeps every fact: tables and checkpoint of facts go together."""
     city = SmallCity(30)
-    uplink.send(city.messages)
-    uplink.flush()
-    run = run_of(city)
-    run.finish()
+    run = run_through(city, run_of, uplink)
     before = writers(run.tables, CAMERA_HEALTH)
     for folder in (run.checkpoints / "facts", *(run.tables / layer for layer in ("silver", "gold", "quarantine"))):
         shutil.rmtree(folder)

@@ -11,7 +11,8 @@ from sightline_lakehouse.checks import checks_of
 from sightline_lakehouse.ddl import TABLE_PROPERTIES, create_local_tables, create_table_sql, table_location
 from sightline_lakehouse.generate import COMMAND, REPOSITORY, generated_files
 from sightline_lakehouse.quality import GATED_TABLES
-from sightline_lakehouse.tables import ALERTS, ALL_TABLES, FACT_COLUMNS, LINE_CROSSINGS, TRACKER_FACTS, Column, Table
+from sightline_lakehouse.tables import ALERTS, ALL_TABLES, LINE_CROSSINGS, TRACKER_FACTS, Column, Table
+from sightline_streaming.fact_columns import FACT_COLUMNS
 
 
 @pytest.mark.parametrize("path", generated_files())

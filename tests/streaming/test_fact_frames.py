@@ -17,7 +17,8 @@ from sightline_lakehouse.tables import FACT_KINDS, TRACK_SEGMENTS, TRACKER_FACTS
 from sightline_streaming import fact_frames, fact_tables
 from sightline_streaming.core.shard import Facts, process_shard
 from sightline_streaming.core.site import shard_config
-from sightline_streaming.fact_frames import SCHEMA, all_facts, log_rows, pack_log, read_log, to_arrow
+from sightline_streaming.fact_columns import SCHEMA
+from sightline_streaming.fact_frames import all_facts, log_rows, pack_log, read_log, to_arrow
 from sightline_streaming.fact_tables import split_facts
 
 ARRIVED_US = START_US + 60_000_000

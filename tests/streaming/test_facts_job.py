@@ -23,7 +23,6 @@ from sightline_lakehouse.tables import (
     CAMERA_HEALTH,
     COUNT_ANOMALIES,
     DEAD_LETTERS,
-    FACT_COLUMNS,
     FACT_KINDS,
     LINE_CROSSINGS,
     OBJECT_COUNTS,
@@ -33,7 +32,8 @@ from sightline_lakehouse.tables import (
     ZONE_VISITS,
 )
 from sightline_streaming.delta_sink import append_to_folder
-from sightline_streaming.fact_frames import SCHEMA, pack_log
+from sightline_streaming.fact_columns import FACT_COLUMNS, SCHEMA
+from sightline_streaming.fact_frames import pack_log
 
 if TYPE_CHECKING:
     from tests.streaming.conftest import Site

@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -17,12 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import yaml
 from faulty_city import LATENESS_S, WINDOW_S
 
 from sightline.demo.settings import write_camera
-from sightline.java import find_java
-from sightline.processes import Child, start
+from sightline.jobs_process import await_ready, job_settings, start_jobs
+from sightline.processes import Child
 from sightline_contract.camera import CameraConfig
 from sightline_lakehouse.tables import TRACKER_FACTS, Table
 
@@ -38,7 +36,6 @@ class FaultyRun:
 
     home: Path
     bootstrap: str
-    jars: Sequence[Path]
     cameras: Sequence[CameraConfig]
     # 60 messages in a micro-batch are ten seconds of a SmallCity.
     settings: dict[str, Any] = field(default_factory=dict)
@@ -70,29 +67,21 @@ class FaultyRun:
         status.unlink(missing_ok=True)
         self._child = self.spawn(f"driver-{self._starts}", status, *options, jobs=jobs)
         if ready:
-            self._child.wait_until(
-                lambda: status.exists() and '"ready"' in status.read_text(encoding="utf-8"), _START_TIMEOUT_S, "being ready"
-            )
+            await_ready(self._child, status)
         return self._child
 
     def spawn(self, name: str, status: Path, *options: str, jobs: str = "tracking,facts") -> Child:
         """Start a driver beside the run's own."""
-        job = {
-            "kafka": {"bootstrap_servers": self.bootstrap},
-            "table_root": str(self.tables),
-            "checkpoint_root": str(self.checkpoints),
-            "cameras": str(self.home / "cameras"),
-            "window_s": WINDOW_S,
-            "allowed_lateness_s": LATENESS_S,
-            "trigger_s": {"tracking": 0.1, "facts": 0.1},
-            "max_offsets_per_trigger": 60,
-        } | self.settings
-        file = self.home / f"{name}.yaml"
-        file.write_text(yaml.safe_dump(job, sort_keys=False), encoding="utf-8")
-        command: list[str | Path] = [sys.executable, "-m", "sightline_streaming.cli", "--jobs", jobs, "--config", file]
-        command += ["--master", "local[2]", "--jars", os.pathsep.join(map(str, self.jars)), "--status", status, *options]
-        environment = {"JAVA_HOME": str(find_java().home)}
-        return start(name, command, self.home / f"{name}.log", environment=environment, working_dir=self.home)
+        job = job_settings(
+            self.home,
+            self.bootstrap,
+            window_s=WINDOW_S,
+            allowed_lateness_s=LATENESS_S,
+            trigger_s={"tracking": 0.1, "facts": 0.1},
+            max_offsets_per_trigger=60,
+        )
+        places = {"table_root": str(self.tables), "checkpoint_root": str(self.checkpoints)}
+        return start_jobs(name, self.home, jobs.split(","), job | places | self.settings, status, options)
 
     def kill(self) -> None:
         """SIGKILL for the driver: its Python, its JVM and its Python workers at once."""

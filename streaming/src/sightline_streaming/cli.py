@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sightline_contract.errors import ConfigError, SightlineError
@@ -19,16 +19,34 @@ from sightline_streaming.config import load_job_config
 def main(jobs: Sequence[str], arguments: Sequence[str] | None = None) -> int:
     """Run ``jobs`` until told to end; returns the exit code."""
     options = _parser(jobs).parse_args(arguments)
+    return _code_of(lambda: _run(list(jobs) or options.jobs.split(","), options), options.debug)
+
+
+def rescale_main(arguments: Sequence[str] | None = None) -> int:
+    """Take the tracking job's checkpoint to other numbers of shards and state partitions; returns the exit code."""
+    options = _rescale_parser().parse_args(arguments)
+
+    def run() -> None:
+        from sightline_streaming import rescale
+
+        print(rescale.run(options.config, options.set, options.shards, options.shuffle_partitions))
+
+    return _code_of(run, options.debug)
+
+
+def _code_of(work: Callable[[], None], debug: bool) -> int:
+    """The exit code of ``work``, whose error is told in one line."""
     try:
-        return _run(list(jobs) or options.jobs.split(","), options)
+        work()
     except SightlineError as error:
-        if options.debug:
+        if debug:
             traceback.print_exc()
         print(f"error: {error}", file=sys.stderr, flush=True)
         return 1
+    return 0
 
 
-def _run(jobs: list[str], options: argparse.Namespace) -> int:
+def _run(jobs: list[str], options: argparse.Namespace) -> None:
     # Imported after the options were read: a wrong one is told without waiting for Spark.
     from sightline_streaming.application import Application
     from sightline_streaming.status import State, StatusFile
@@ -54,22 +72,6 @@ def _run(jobs: list[str], options: argparse.Namespace) -> int:
         status.write(State.FAILED, error=str(error))
         raise
     status.write(State.STOPPED)
-    return 0
-
-
-def rescale_main(arguments: Sequence[str] | None = None) -> int:
-    """Take the tracking job's checkpoint to other numbers of shards and state partitions; returns the exit code."""
-    options = _rescale_parser().parse_args(arguments)
-    from sightline_streaming.rescale import run
-
-    try:
-        print(run(options.config, options.set, options.shards, options.shuffle_partitions))
-    except SightlineError as error:
-        if options.debug:
-            traceback.print_exc()
-        print(f"error: {error}", file=sys.stderr, flush=True)
-        return 1
-    return 0
 
 
 class _Asked:

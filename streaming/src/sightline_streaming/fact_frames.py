@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow as pa
 
 from sightline_contract.ids import track_id
-from sightline_lakehouse.tables import FACT_COLUMNS, FACT_KINDS
+from sightline_lakehouse.tables import FACT_KINDS
 from sightline_streaming.core.rows import (
     ANOMALY,
     BOXES,
@@ -30,21 +30,11 @@ from sightline_streaming.core.rows import (
     VISIT,
 )
 from sightline_streaming.core.shard import Facts
+from sightline_streaming.fact_columns import SCHEMA
 
 # Facts in a row of the log at most: a row must fit into memory a few times over, wherever it is read.
 PART_ROWS = 65_536
 
-_ARROW_TYPES = {
-    "string": pa.string(),
-    "binary": pa.binary(),
-    "boolean": pa.bool_(),
-    "int": pa.int32(),
-    "bigint": pa.int64(),
-    "float": pa.float32(),
-    "double": pa.float64(),
-    "date": pa.date32(),
-}
-SCHEMA = pa.schema([pa.field(c.name, _ARROW_TYPES[c.type], c.nullable) for c in FACT_COLUMNS])
 # Fast rather than small: what is packed here is read once, seconds later.
 _IPC = pa.ipc.IpcWriteOptions(compression="lz4")
 

@@ -1,9 +1,6 @@
 """``sightline bench wire``: bytes per detection from the edge to Kafka, and what they cost, beside JSON and MessagePack."""
 
-import importlib.metadata
 import json as json_format
-import os
-import platform
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -22,6 +19,7 @@ from sightline.bench.wire_kafka import store
 from sightline.bench.wire_report import print_report
 from sightline.broker import Broker, BrokerConfig
 from sightline.ports import free_port
+from sightline.results.machine import installed_versions, this_machine
 from sightline.results.whole_file import whole_file
 from sightline_contract.errors import ConfigError
 from sightline_contract.topics import PRODUCER_COMPRESSION
@@ -31,6 +29,7 @@ LEVELS = (1, 3, 6, 9)
 # Messages that are compressed together: one alone, those of a node's cameras, and a city's as many as a producer takes.
 BATCHES = {"alone": 1, "node": 20, "city": 10_000}
 _MOST_BYTES = 1_000_000
+_PACKAGES = ("sightline", "confluent-kafka", "msgpack", "numba", "numpy", "protobuf", "zstandard")
 _THROUGH_KAFKA = (VERSION_2, VERSION_1, MSGPACK_COLUMNS, JSON_COLUMNS)
 
 
@@ -59,8 +58,8 @@ def bench_wire(choice: WireChoice, data: Path | None, json: Path | None) -> dict
         _through_kafka(contents, payloads, figures)
     report = {
         "choice": asdict(choice),
-        "machine": _machine(),
-        "versions": _versions(),
+        "machine": this_machine().model_dump(),
+        "versions": {"zstd": ".".join(map(str, zstandard.ZSTD_VERSION))} | installed_versions(_PACKAGES),
         "zstd_level": LEVEL,
         "contents": figures,
         "ns_per_detection": _times(contents[0], payloads[contents[0].name], choice.repeats),
@@ -185,15 +184,3 @@ def _tracking(recordings: Sequence[Recording]) -> list[dict[str, Any]]:
             if sequence == COMBINED:
                 rows.append({"rules": rules, "class": class_name, "detections": way, **row.as_row()})
     return sorted(rows, key=lambda row: (row["rules"], row["class"], row["detections"]))
-
-
-def _machine() -> dict[str, Any]:
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if Path("/proc/cpuinfo").exists() else []
-    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return {"processor": models[0] if models else platform.processor(), "cores": os.cpu_count(), "system": platform.platform()}
-
-
-def _versions() -> dict[str, str]:
-    names = ("sightline", "confluent-kafka", "msgpack", "numba", "numpy", "protobuf", "zstandard")
-    zstd = ".".join(map(str, zstandard.ZSTD_VERSION))
-    return {"python": platform.python_version(), "zstd": zstd} | {name: importlib.metadata.version(name) for name in names}

@@ -18,7 +18,7 @@ def print_report(report: Mapping[str, Any], console: Console) -> None:
     _print_levels(report["levels"], console)
     _print_tracking(report["tracking"], console)
     machine = report["machine"]
-    console.print(f"{machine['processor']}, {machine['cores']} cores; CPU times are of one core", highlight=False)
+    console.print(f"{machine['cpu']}, {machine['cores']} cores; CPU times are of one core", highlight=False)
 
 
 def _print_sizes(name: str, figures: Mapping[str, Any], level: int, console: Console) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import platform
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -32,10 +33,10 @@ def this_machine() -> Machine:
     )
 
 
-def installed_versions() -> dict[str, str]:
+def installed_versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
     """Versions of Python and of the packages that did the work, as far as they are installed."""
     versions = {"python": platform.python_version()}
-    for package in PACKAGES:
+    for package in packages:
         try:
             versions[package] = version(package)
         except PackageNotFoundError:

@@ -13,8 +13,9 @@ from sightline_contract.errors import BrokerError
 from sightline_contract.topics import DETECTIONS, PRODUCER_COMPRESSION
 
 _FLUSH_S = 120.0
-_OPTIONS: dict[str, str | int] = {
-    "linger.ms": 50, "batch.size": 1_000_000, "queue.buffering.max.kbytes": 262_144, "acks": 1, "log_level": 0,
+# As an edge node sends: compressed, every acknowledged message is kept, and kept once.
+_OPTIONS: dict[str, str | int | bool] = {
+    "linger.ms": 20, "batch.size": 1_000_000, "queue.buffering.max.kbytes": 262_144, "enable.idempotence": True, "log_level": 0,
     **PRODUCER_COMPRESSION,
 }  # fmt: skip
 _ROW_GROUP = 20_000

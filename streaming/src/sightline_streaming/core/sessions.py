@@ -10,10 +10,7 @@ Rules
 - What one camera sends never touches another.
 """
 
-from typing import NamedTuple
-
 import numpy as np
-import numpy.typing as npt
 from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from sightline_contract.batch import EVEN_SCALE
@@ -30,6 +27,7 @@ from sightline_streaming.core.desk import (
     with_results,
 )
 from sightline_streaming.core.events import forget_alarms, watch
+from sightline_streaming.core.frames import Detections, frame_at, no_detections, read_frame
 from sightline_streaming.core.geometry import Floats
 from sightline_streaming.core.kernel import Record, Records, inner, kernel, leaf
 from sightline_streaming.core.looks import forget
@@ -63,15 +61,6 @@ NOTHING, ROWS, TRACKS, WINDOWS = range(4)
 
 # How a message comes.
 IN_ORDER, MET_BEFORE, LATE, UNEXPECTED = range(4)
-
-
-class Detections(NamedTuple):
-    """Detections of a frame, N places."""
-
-    boxes: npt.NDArray[np.float32]  # (N, 4) x1 y1 x2 y2, px
-    scores: npt.NDArray[np.float32]  # (N,) 0..1
-    classes: npt.NDArray[np.uint8]  # (N,)
-    looks: npt.NDArray[np.int8]  # (N, D) appearance vectors
 
 
 @kernel
@@ -254,7 +243,7 @@ def _take(
         log = expect_missing(rules, site, ring, camera, log, missing, _gap_start(camera, header), header.captured_us)
     camera.next_frame = header.first_frame + header.frames + skipped
     desk = _note_look_size(camera, header, desk)
-    seen = _no_detections(header)
+    seen = no_detections(header)
     frame, first, late_rows = 0, 0, 0
     while True:
         frame, first, late_rows = _take_frames(
@@ -262,13 +251,13 @@ def _take(
         )
         if frame == header.frames:
             break
-        t_us, n = _frame_at(buffer, header, frame)
+        t_us, n = frame_at(buffer, header, frame)
         log = advance(rules, site, ring, camera, log, t_us)
         more = emissions_wanted(scene[0], desk.tracks, desk.used[SLOTS], t_us, n)
         desk = with_places(desk, n, more, camera.look_size > 0)
         if not has_room(scratch, desk.used[SLOTS] + n, n):
             scratch = scratch_for(2 * (desk.used[SLOTS] + n), 2 * n)
-    t_us = _frame_at(buffer, header, frame - 1)[0] if frame > 0 else header.captured_us
+    t_us = frame_at(buffer, header, frame - 1)[0] if frame > 0 else header.captured_us
     if skipped > 0:
         log = expect_missing(rules, site, ring, camera, log, skipped, header.captured_us, t_us)
     health = log.rows[desk.used[HEALTH_ROW]]
@@ -279,25 +268,6 @@ def _take(
     health.detections += header.detections
     health.late_rows += late_rows
     return desk, log, scratch
-
-
-@inner
-def _no_detections(header: Record) -> Detections:
-    """Room for the detections of one of the message's frames."""
-    n = header.detections
-    return Detections(
-        np.empty((n, 4), np.float32),
-        np.empty(n, np.float32),
-        np.empty(n, np.uint8),
-        np.empty((n, header.appearance_size), np.int8),
-    )
-
-
-@leaf
-def _frame_at(buffer: Bytes, header: Record, frame: int) -> tuple[int, int]:
-    """When a frame was captured, and how many detections it has."""
-    t_us = header.captured_us + 1000 * u16_at(buffer, header.offsets_at + 2 * frame)
-    return t_us, u16_at(buffer, header.counts_at + 2 * frame)
 
 
 @leaf
@@ -311,13 +281,13 @@ def _take_frames(
     """
     even = header.appearance_even / EVEN_SCALE
     while frame < header.frames:
-        t_us, n = _frame_at(buffer, header, frame)
+        t_us, n = frame_at(buffer, header, frame)
         in_time = t_us > camera.last_us
         if in_time and not _is_ready(rules, camera, scene[0], desk, scratch, t_us, n):
             break
         _count_frame(site, buffer, header, first, n, ring, open_window(rules, ring, camera, t_us), in_time, True)
         if in_time:
-            kept = _read_frame(site, buffer, header, first, n, seen)
+            kept = read_frame(site, buffer, header, first, n, seen)
             before = desk.used[EMISSIONS]
             n_slots, n_emissions = track_frame(
                 params, scene[0], desk.tracks, desk.used[SLOTS], desk.emissions, before, t_us,
@@ -388,31 +358,6 @@ def _count_frame(
         if site.counted[class_id] and buffer[header.scores_at + d] >= site.min_score:
             tallies[class_id, DETECTIONS] += 1
             window.late_rows += not in_time
-
-
-@leaf
-def _read_frame(site: Record, buffer: Bytes, header: Record, first: int, n: int, seen: Detections) -> int:
-    """Read a frame's detections of the classes that count, whatever their score, as the tracker takes them: how many."""
-    per_x, per_y = header.px_per_unit_x, header.px_per_unit_y
-    boxes, scores, classes, looks = seen
-    kept = 0
-    for d in range(first, first + n):
-        class_id = buffer[header.classes_at + d]
-        if not site.counted[class_id]:
-            continue
-        at = header.boxes_at + 8 * d
-        x, y = u16_at(buffer, at) * per_x, u16_at(buffer, at + 2) * per_y
-        half_width, half_height = 0.5 * u16_at(buffer, at + 4) * per_x, 0.5 * u16_at(buffer, at + 6) * per_y
-        boxes[kept, 0] = x - half_width
-        boxes[kept, 1] = y - half_height
-        boxes[kept, 2] = x + half_width
-        boxes[kept, 3] = y + half_height
-        scores[kept] = buffer[header.scores_at + d] / 255.0
-        classes[kept] = class_id
-        for k in range(looks.shape[1]):
-            looks[kept, k] = np.int8(buffer[header.appearance_at + d * looks.shape[1] + k])
-        kept += 1
-    return kept
 
 
 @leaf
