@@ -43,6 +43,9 @@ def test_a_live_city_is_counted_exactly_and_told_how_fresh(tmp_path: Path) -> No
     assert 0 < fresh["log"]["p50"] <= fresh["log"]["p95"] <= fresh["log"]["p100"]
     assert fresh["silver"]["p50"] > fresh["log"]["p50"]
     assert sum(batch["messages"] for batch in run["micro_batches"]) == 20 * 12
+    sizes = run["bytes_per_detection"]
+    assert set(sizes) == {"Kafka", "log", "silver and gold"}
+    assert min(sizes.values()) > 1
     assert json.loads((tmp_path / "city.json").read_text())["plan"]["cameras"] == 20
     assert (tmp_path / "live.png").read_bytes().startswith(b"\x89PNG")
 

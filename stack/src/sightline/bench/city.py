@@ -11,6 +11,7 @@ from rich.console import Console
 
 from sightline.bench.city_figures import (
     batches,
+    bytes_per_detection,
     cpu_seconds,
     frames_per_s,
     log_freshness,
@@ -71,6 +72,7 @@ def figures(run: Run) -> dict[str, Any]:
     done = batches(run)
     found: dict[str, Any] = {
         "sums": {name: {"sent": sent, "counted": counted} for name, (sent, counted) in sums(run).items()},
+        "bytes_per_detection": bytes_per_detection(run),
         "micro_batches": [
             {"number": b.number, "messages": b.messages, "took_s": b.took_s, "parts_ms": b.parts_ms, "commit_ms": b.commit_ms}
             for b in done

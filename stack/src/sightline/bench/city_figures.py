@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 
 from sightline.bench.city_run import Run, Sample
+from sightline_contract.topics import DETECTIONS
 from sightline_lakehouse.tables import CAMERA_HEALTH, TRACKER_FACTS, Table
 from sightline_streaming.fact_frames import read_log
 
@@ -152,6 +153,17 @@ def _spans(file: Path, table: Table) -> Floats:
         columns = [rows[name].cast("int64").to_numpy() for name in rows.column_names]
     start_us, end_us, frames = columns
     return np.stack((start_us / 1e6, end_us / 1e6, frames.astype(np.float64)), axis=1)
+
+
+def bytes_per_detection(run: Run) -> dict[str, float]:
+    """What a detection takes on disk: in Kafka's topic, in the tracker's log, and in the tables that the facts job fills."""
+    tables, detections = run.home / "tables", run.city.sent(run.plan.seconds).detections
+    places = {
+        "Kafka": list((run.home / "broker/log").glob(f"{DETECTIONS.name}-*/*.log")),
+        "log": list((tables / TRACKER_FACTS.path).rglob("*.parquet")),
+        "silver and gold": [file for layer in ("silver", "gold") for file in (tables / layer).rglob("*.parquet")],
+    }
+    return {name: sum(file.stat().st_size for file in files) / detections for name, files in places.items()}
 
 
 def sums(run: Run) -> dict[str, tuple[int, int]]:

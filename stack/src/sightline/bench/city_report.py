@@ -27,6 +27,8 @@ def print_run(plan: Plan, result: dict[str, Any], console: Console) -> None:
     for name, both in result["sums"].items():
         exact.add_row(name, f"{both['sent']:,}", f"{both['counted']:,}", f"{both['counted'] - both['sent']:+,}")
     console.print(exact)
+    sizes = ", ".join(f"{size:.1f} in {place}" for place, size in result["bytes_per_detection"].items())
+    console.print(f"bytes a detection on disk: {sizes}")
     _print_budget(result["micro_batches"], console)
     if plan.live:
         _print_live(result, console)
