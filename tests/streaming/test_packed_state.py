@@ -1,5 +1,6 @@
 """A shard's state as the store keeps it: what goes in comes out, and what is damaged is refused in one line."""
 
+import binascii
 import struct
 
 import numpy as np
@@ -11,7 +12,7 @@ from shards import Shard, camera
 
 from sightline_contract.errors import StateError
 from sightline_streaming.core.state import restore
-from sightline_streaming.packed_state import MAGIC, pack_state, unpack_state
+from sightline_streaming.packed_state import BINARY_MAGIC, MAGIC, pack_state, unpack_state
 
 STATE = np.random.default_rng(5).integers(0, 4, 20_000, np.uint8).tobytes()
 HEAD_BYTES = 12  # magic, and how long the state is
@@ -45,12 +46,22 @@ def test_it_is_smaller_and_the_same_each_time() -> None:
     assert pack_state(STATE) == pack_state(STATE)
 
 
+def test_it_is_ascii_that_the_jvm_copies_as_it_is() -> None:
+    assert pack_state(STATE).isascii()
+
+
+def in_bytes(value: bytes) -> bytes:
+    """A packed state as releases before wrote it."""
+    return binascii.a2b_base64(value[len(MAGIC) :])
+
+
 def test_a_state_of_before_is_taken_as_it_is() -> None:
     assert unpack_state(SHARD_STATE) == SHARD_STATE
+    assert unpack_state(in_bytes(pack_state(SHARD_STATE))) == SHARD_STATE
     assert restore(unpack_state(pack_state(SHARD_STATE)), WINDOW_US).names == [b"cam-1"]
 
 
-@given(st.binary(max_size=200).filter(lambda value: not value.startswith(MAGIC)))
+@given(st.binary(max_size=200).filter(lambda value: not value.startswith((MAGIC, BINARY_MAGIC))))
 def test_what_does_not_begin_with_the_mark_is_left_to_who_reads_states(value: bytes) -> None:
     assert unpack_state(value) == value
 
@@ -66,8 +77,9 @@ def test_a_value_that_was_cut_off_is_refused_in_one_line(size: int) -> None:
 
 @pytest.mark.parametrize("size", [0, 1, len(STATE) - 1, len(STATE) + 1, 2**31 + 1, 2**63, 2**64 - 1])
 def test_a_value_that_claims_another_size_is_refused(size: int) -> None:
-    value = MAGIC + struct.pack("<Q", size) + pack_state(STATE)[HEAD_BYTES:]
+    value = BINARY_MAGIC + struct.pack("<Q", size) + in_bytes(pack_state(STATE))[HEAD_BYTES:]
     assert "\n" not in refused(value)
+    assert "\n" not in refused(MAGIC + binascii.b2a_base64(value, newline=False))
 
 
 @given(st.integers(len(MAGIC) * 8, len(pack_state(SHARD_STATE)) * 8 - 1))
@@ -90,4 +102,9 @@ def damaged(value: bytes) -> str | None:
 
 @given(st.binary(max_size=300))
 def test_noise_behind_the_mark_is_refused_in_one_line(noise: bytes) -> None:
-    assert "\n" not in refused(MAGIC + struct.pack("<Q", 4000) + noise)
+    assert "\n" not in refused(BINARY_MAGIC + struct.pack("<Q", 4000) + noise)
+    assert "\n" not in refused(MAGIC + noise)
+
+
+def test_what_stands_in_base64_must_be_a_packed_state() -> None:
+    assert "\n" not in refused(MAGIC + binascii.b2a_base64(SHARD_STATE, newline=False))

@@ -49,8 +49,10 @@ def _code_of(work: Callable[[], None], debug: bool) -> int:
 def _run(jobs: list[str], options: argparse.Namespace) -> None:
     # Imported after the options were read: a wrong one is told without waiting for Spark.
     from sightline_streaming.application import Application
+    from sightline_streaming.long_running import keep_freed_memory
     from sightline_streaming.status import State, StatusFile
 
+    keep_freed_memory()
     status = StatusFile(options.status, options.progress)
     status.write(State.STARTING)
     asked = _Asked()

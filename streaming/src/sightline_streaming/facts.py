@@ -19,6 +19,7 @@ from sightline_lakehouse.tables import DEAD_LETTERS, OBJECT_COUNTS, SCENE_EVENTS
 from sightline_streaming.delta_sink import BatchSink
 from sightline_streaming.fact_tables import TABLE_OF_KIND, SiteLabels, site_labels, split_facts
 from sightline_streaming.job import Job, JobContext
+from sightline_streaming.long_running import keep_what_is_there
 from sightline_streaming.publisher import publish_counts, publish_dead_letters, publish_events
 
 # Dead letters are the archive job's as well.
@@ -38,6 +39,7 @@ def write_facts(context: JobContext, labels: SiteLabels, facts: DataFrame, batch
         publish_events(rows[SCENE_EVENTS], context.config.kafka)
     if DEAD_LETTERS in rows:
         publish_dead_letters(rows[DEAD_LETTERS], context.config.kafka)
+    keep_what_is_there()
 
 
 def source_limits(max_bytes: int) -> dict[str, str]:

@@ -29,6 +29,7 @@ from sightline_streaming.core.state import Identity
 from sightline_streaming.fact_frames import log_rows
 from sightline_streaming.job import Job, JobContext
 from sightline_streaming.kafka import count_partitions, micro_batch_options, read_topics
+from sightline_streaming.long_running import keep_freed_memory, keep_what_is_there
 from sightline_streaming.packed_state import pack_state, unpack_state
 from sightline_streaming.seeds import read_seeds
 from sightline_streaming.session import settings_of
@@ -38,8 +39,13 @@ from sightline_streaming.small_files import SmallFiles
 Operator = Callable[[tuple[Any, ...], Iterator[pd.DataFrame], GroupState], Iterator[pd.DataFrame]]
 
 STATE_SCHEMA = "shard_state binary"
-# Spark makes code for every stage anew in each micro-batch, and formats it: a fifth of the JVM's time where rows are few.
-_QUERY_SETTINGS = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
+_QUERY_SETTINGS = {
+    # Spark makes code for every stage anew in each micro-batch, and formats it: a fifth of the JVM's time where rows are few.
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+    # The log is read whole, commit after commit: nobody asks for the smallest and largest values of its columns.
+    "spark.databricks.delta.stats.collect": "false",
+}
 LOG_SCHEMA = replace(TRACKER_FACTS, columns=TRACKER_FACTS.columns[:-1]).schema_ddl
 
 
@@ -50,6 +56,7 @@ def shard_operator(config: ShardConfig, identities: Mapping[int, Identity], seed
     """
 
     def track_shard(key: tuple[Any, ...], parts: Iterator[pd.DataFrame], state: GroupState) -> Iterator[pd.DataFrame]:
+        keep_freed_memory()
         messages = pd.concat(list(parts), ignore_index=True)
         identity = identities[key[0]]
         before: bytes | None = state.get[0] if state.exists else None
@@ -66,6 +73,7 @@ def shard_operator(config: ShardConfig, identities: Mapping[int, Identity], seed
             identity,
         )
         state.update((pack_state(after),))
+        keep_what_is_there()
         # Told by number and not by place: a shuffle gives messages in any order.
         partition = messages["partition"].min()
         offset = messages["offset"][messages["partition"] == partition].min()

@@ -53,7 +53,7 @@ class Plan:
     partitions: int = 2
     batch_s: int = 15  # of a backlog: seconds of the city in a micro-batch, at most
     tracking_s: float = 0.5  # a live city's triggers
-    facts_s: float = 5.0
+    facts_s: float = 1.0
     workers: int = 0  # of a standalone cluster, one core each; 0: one process with two
     spark: Mapping[str, str] = field(default_factory=dict)
 

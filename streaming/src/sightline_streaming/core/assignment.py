@@ -8,7 +8,7 @@ nobody, the usual case, are taken without solving anything.
 import numpy as np
 import numpy.typing as npt
 
-from sightline_streaming.core.kernel import inner, kernel, leaf_kernel
+from sightline_streaming.core.kernel import inner, kernel, leaf, leaf_kernel
 from sightline_streaming.core.scratch import Scratch
 
 
@@ -70,19 +70,14 @@ def match(
     of ``scratch``, columns its detections.
     """
     rows, columns = value.shape
-    row_count, column_count, row_best = scratch.row_count[:rows], scratch.column_count[:columns], scratch.row_best
-    row_count[:] = 0
+    row_count, column_count = scratch.row_count[:rows], scratch.column_count[:columns]
     column_count[:] = 0
     for i in range(rows):
-        for j in range(columns):
-            if value[i, j] > 0.0:
-                row_count[i] += 1
-                column_count[j] += 1
-                row_best[i] = j
+        row_count[i] = _count_possible(value[i], column_count)
     pairs, contested = 0, False
     for i in range(rows):
-        if row_count[i] == 1 and column_count[row_best[i]] == 1:
-            j = row_best[i]
+        j = _first_possible(value[i]) if row_count[i] == 1 else -1
+        if j >= 0 and column_count[j] == 1:
             column_of[i], row_of[j] = j, i
             row_count[i] = column_count[j] = 0
             pairs += 1
@@ -91,6 +86,25 @@ def match(
     if contested:
         pairs += _match_contested(value, column_of, row_of, row_count, column_count)
     return pairs
+
+
+@leaf
+def _count_possible(value: npt.NDArray[np.float64], column_count: npt.NDArray[np.int32]) -> int:
+    """How many pairs of a row are possible, and one more in each of their columns; without a branch, several at once."""
+    n = 0
+    for j in range(value.shape[0]):
+        possible = np.int32(value[j] > 0.0)
+        n += possible
+        column_count[j] += possible
+    return n
+
+
+@leaf
+def _first_possible(value: npt.NDArray[np.float64]) -> int:
+    j = 0
+    while not value[j] > 0.0:
+        j += 1
+    return j
 
 
 @inner

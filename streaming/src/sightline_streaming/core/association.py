@@ -85,8 +85,9 @@ def _match_all(
     _predict_all(params, tracks, t_us, predicted, variance)
     for stage in range(2 if any_unsure else 1):
         worth[:] = 0.0
+        _note_edges(params, boxes, scores, stage == 1, slot_of, scratch.edges)
         possible = _value_pairs(
-            params, scene, tracks, t_us, predicted, variance, boxes, scores, classes, stage == 1, detection_of, slot_of, worth
+            params, scene, tracks, t_us, predicted, variance, boxes, classes, stage == 1, detection_of, worth, scratch
         )
         if likeness.shape[0] > 0 and stage == 0:
             possible += _add_looks(
@@ -110,6 +111,15 @@ def _predict_all(
 
 
 @leaf
+def _note_edges(params: TrackerParams, boxes: Boxes, scores: Scores, unsure: bool, slot_of: Indices, edges: Table) -> None:
+    """Write the edges of free detections, sure or unsure ones, side by side; the others lie nowhere."""
+    for d in range(boxes.shape[0]):
+        wanted = slot_of[d] == FREE and (scores[d] < params.high_score) == unsure
+        for side in range(4):
+            edges[side, d] = boxes[d, side] if wanted else np.nan
+
+
+@leaf
 def _value_pairs(
     params: TrackerParams,
     scene: Record,
@@ -118,25 +128,33 @@ def _value_pairs(
     predicted: npt.NDArray[np.float64],
     variance: npt.NDArray[np.float64],
     boxes: Boxes,
-    scores: Scores,
     classes: Classes,
     unsure: bool,
     detection_of: Indices,
-    slot_of: Indices,
     worth: npt.NDArray[np.float64],
+    scratch: Scratch,
 ) -> int:
-    """Write what pairs of free tracks and free detections, sure or unsure ones, are worth; returns how many are possible."""
+    """Write what pairs of free tracks and the detections of ``scratch.edges`` are worth; returns how many are possible."""
     unsure_us = max(params.unsure_s * 1e6, LATELY_FRAMES * scene.interval_us)
-    possible = 0
+    touched, possible = scratch.touched, 0
     for slot in range(worth.shape[0]):
         if not tracks[slot].live or detection_of[slot] >= 0 or (unsure and t_us - tracks[slot].seen_us > unsure_us):
             continue
         class_id = tracks[slot].class_id
+        _touch(predicted[slot], scratch.edges, worth.shape[1], touched)
         for d in range(worth.shape[1]):
-            if slot_of[d] == FREE and classes[d] == class_id and (scores[d] < params.high_score) == unsure:
+            if touched[d] and classes[d] == class_id:
                 worth[slot, d] = _worth(params, predicted[slot], variance[slot], boxes[d], unsure)
                 possible += worth[slot, d] > 0.0
     return possible
+
+
+@leaf
+def _touch(p: npt.NDArray[np.float64], edges: Table, n: int, touched: npt.NDArray[np.uint8]) -> None:
+    """Write which detections share anything with a predicted box: without a branch, so that an instruction asks for several."""
+    x1, y1, x2, y2 = edges[0], edges[1], edges[2], edges[3]
+    for d in range(n):
+        touched[d] = (x1[d] < p[2]) & (x2[d] > p[0]) & (y1[d] < p[3]) & (y2[d] > p[1])
 
 
 @leaf

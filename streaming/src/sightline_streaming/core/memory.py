@@ -4,6 +4,7 @@ Cameras are sorted by name. Everything that a camera has several of lies camera 
 camera's record says how many are its own. Of a camera's tracks only the live ones are kept, with their slots.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -224,13 +225,14 @@ class Memory:
     parts: Parts
 
 
-def empty_parts() -> Parts:
-    """Parts without records."""
-    used = np.zeros(7, np.int64)
-    tracks, paths, trails = np.zeros(16, TRACK), np.zeros(16, PATH), np.zeros(16, TRAIL)
-    windows, tallies = np.zeros(16, WINDOW), np.zeros(16, TALLY)
-    habits, looks = np.zeros(16, HABIT), np.zeros(16, LOOK)
-    return Parts(used, tracks, paths, windows, tallies, trails, np.zeros(16, ALARM), habits, looks)
+def empty_parts(room: Sequence[int] = (0,) * 7) -> Parts:
+    """Parts without records, with room for so many of each at the least, in the order of Parts.used."""
+    tracks, windows, tallies, trails, alarms, habits, looks = (max(n, 16) for n in room)
+    return Parts(
+        np.zeros(7, np.int64), np.zeros(tracks, TRACK), np.zeros(tracks, PATH), np.zeros(windows, WINDOW),
+        np.zeros(tallies, TALLY), np.zeros(trails, TRAIL), np.zeros(alarms, ALARM), np.zeros(habits, HABIT),
+        np.zeros(looks, LOOK),
+    )  # fmt: skip
 
 
 def empty_memory() -> Memory:

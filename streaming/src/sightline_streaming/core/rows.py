@@ -82,9 +82,9 @@ class Log(NamedTuple):
     evidence: Records
 
 
-def empty_log() -> Log:
-    """A log without rows."""
-    return Log(np.zeros(3, np.int64), np.zeros(1024, ROW), np.zeros(4096, BOX), np.zeros(16, EVIDENCE))
+def empty_log(boxes: int = 0) -> Log:
+    """A log without rows, with room for so many boxes at the least: to grow is to copy all."""
+    return Log(np.zeros(3, np.int64), np.zeros(1024, ROW), np.zeros(max(boxes, 4096), BOX), np.zeros(16, EVIDENCE))
 
 
 @inner

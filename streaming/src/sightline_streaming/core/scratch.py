@@ -20,14 +20,15 @@ class Scratch(NamedTuple):
 
     detection_of: Indices  # (S,)
     slot_of: Indices  # (N,)
-    row_count: Indices  # (S,) possible pairs of each slot, of each detection, and one of each slot
+    row_count: Indices  # (S,) possible pairs of each slot, and of each detection
     column_count: Indices  # (N,)
-    row_best: Indices  # (S,)
     young: Indices  # (S,) slots of tracks without a speed
     predicted: Table  # (S, 4)
     variance: Table  # (S, 4)
     worth: Table  # (S * N,) of pairs
     likeness: npt.NDArray[np.float32]  # (S * N,) of pairs
+    edges: Table  # (4, N) x1 y1 x2 y2 of the detections that may be matched, nowhere where one may not
+    touched: npt.NDArray[np.uint8]  # (N,) whether a slot's prediction shares anything with them
     lengths: Table  # (N,) of appearance vectors
     mean: Table  # (MAX_APPEARANCE_SIZE,) of two appearance vectors
 
@@ -41,11 +42,12 @@ def scratch_for(slots: int, detections: int) -> Scratch:
         np.empty(slots, np.int32),
         np.empty(detections, np.int32),
         np.empty(slots, np.int32),
-        np.empty(slots, np.int32),
         np.empty((slots, 4), np.float64),
         np.empty((slots, 4), np.float64),
         np.empty(slots * detections, np.float64),
         np.empty(slots * detections, np.float32),
+        np.empty((4, detections), np.float64),
+        np.empty(detections, np.uint8),
         np.empty(detections, np.float64),
         np.empty(MAX_APPEARANCE_SIZE, np.float64),
     )

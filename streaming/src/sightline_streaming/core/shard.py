@@ -69,9 +69,11 @@ def process_shard(
     memory.cameras["n_messages"] = np.bincount(camera_of, minlength=len(memory.names))
     newest_us = int(headers["arrived_us"].max(initial=0))
     rules = _long_enough(config.rules, memory)
+    # Both grow as needed, but to grow is to copy all.
+    room, boxes = (memory.parts.used + memory.parts.used // 8).tolist(), int(headers["detections"].sum())
     parts, log = run_shard(
         rules, config.sites, config.corners, config.watches, messages.buffer, headers[order], memory.cameras, memory.scenes,
-        memory.parts, empty_parts(), empty_desk(), empty_ring(rules), empty_log(), newest_us - config.forget_after_us,
+        memory.parts, empty_parts(room), empty_desk(), empty_ring(rules), empty_log(boxes), newest_us - config.forget_after_us,
     )  # fmt: skip
     facts = Facts(config, memory.names, memory.models, log, dead_letters)
     return snapshot(_without_forgotten(memory, parts), window_us, identity), facts
