@@ -22,7 +22,7 @@ from sightline.bench.city_figures import (
 )
 from sightline.bench.city_peers import race_peers
 from sightline.bench.city_report import plot_live, print_run, print_together
-from sightline.bench.city_run import Plan, Run, run_city
+from sightline.bench.city_run import Plan, Run, Sample, run_city
 from sightline.results.machine import installed_versions, this_machine
 
 # Frames captured in a live city's first seconds meet a JVM that compiles: they are told apart.
@@ -94,7 +94,7 @@ def figures(run: Run) -> dict[str, Any]:
 def _live_figures(run: Run) -> dict[str, Any]:
     warm_s, end_s = run.began_s + min(WARM_UP_S, run.plan.seconds / 2), run.began_s + run.plan.seconds
     log, silver = log_freshness(run), silver_freshness(run)
-    at_s, megabytes = memory([s for s in run.samples if s.at_s < end_s], warm_s)
+    samples = [s for s in run.samples if s.at_s < end_s]
     cpu = cpu_seconds(run.samples, warm_s, end_s)
     warm = [batch for batch in batches(run) if warm_s <= batch.began_s < end_s]
     starts = [batch.began_s for batch in warm]
@@ -104,12 +104,18 @@ def _live_figures(run: Run) -> dict[str, Any]:
             for name, found in (("log", log), ("silver", silver))
         },
         "freshness_warming_up_p95_s": log.quantile(0.95),
-        "memory_mb": {"median": float(median(megabytes)) if len(megabytes) else None, "slope_a_minute": slope(at_s, megabytes)},
+        "memory_mb": _memory_figures(samples, warm_s)
+        | {"by_process": {what: _memory_figures([s for s in samples if s.what == what], warm_s) for what in cpu}},
         "batch_s": {"median": median(b.took_s for b in warm), "max": max(b.took_s for b in warm)} if warm else {},
         "batch_slope_s_a_minute": slope(_array(starts), _array([batch.took_s for batch in warm])),
         "cpu_cores": {what: seconds / (end_s - warm_s) for what, seconds in cpu.items()},
         "worst_send_delay_s": run.worst_delay_s,
     }
+
+
+def _memory_figures(samples: list[Sample], from_s: float) -> dict[str, Any]:
+    at_s, megabytes = memory(samples, from_s)
+    return {"median": float(median(megabytes)) if len(megabytes) else None, "slope_a_minute": slope(at_s, megabytes)}
 
 
 def _array(values: list[float]) -> Any:

@@ -68,10 +68,11 @@ def _print_live(result: dict[str, Any], console: Console) -> None:
         f"memory: {result['memory_mb']['median'] or 0:,.0f} MB, growing by {result['memory_mb']['slope_a_minute']:+.1f} MB a "
         f"minute; messages were sent at most {result['worst_send_delay_s']:.2f} s late"
     )
-    cpu = Table("processor", "cores")
+    processes = Table("process", "cores", "memory, MB", "growing, MB a minute")
     for what, cores in sorted(result["cpu_cores"].items()):
-        cpu.add_row(what, f"{cores:.2f}")
-    console.print(cpu)
+        held = result["memory_mb"]["by_process"][what]
+        processes.add_row(what, f"{cores:.2f}", f"{held['median'] or 0:,.0f}", f"{held['slope_a_minute']:+.1f}")
+    console.print(processes)
 
 
 def print_together(document: dict[str, Any], rates: Mapping[str, Rate], console: Console) -> None:

@@ -94,7 +94,7 @@ def _count_possible(value: npt.NDArray[np.float64], column_count: npt.NDArray[np
     n = 0
     for j in range(value.shape[0]):
         possible = np.int32(value[j] > 0.0)
-        n += possible
+        n += int(possible)
         column_count[j] += possible
     return n
 
