@@ -8,13 +8,14 @@ import pyarrow as pa
 import pytest
 from faulty_city import SmallCity, Uplink
 from faulty_judge import assert_exactly_once, assert_facts_of
-from faulty_run import FaultyRun, forget_last_commit
+from faulty_run import FaultyRun, leave_between_commits
 from pyspark.sql import SparkSession
 
 from sightline_lakehouse.arrow import arrow_schema
 from sightline_lakehouse.ddl import create_local_tables
-from sightline_lakehouse.tables import CAMERA_HEALTH, DEAD_LETTERS
+from sightline_lakehouse.tables import CAMERA_HEALTH, DEAD_LETTERS, TRACKER_FACTS
 from sightline_streaming.delta_sink import append_with_spark
+from sightline_streaming.fact_tables import TABLE_OF_KIND
 
 pytestmark = [pytest.mark.spark, pytest.mark.kafka]
 
@@ -33,8 +34,8 @@ def test_a_driver_killed_between_delta_s_commit_and_spark_s_tells_every_fact_onc
     run.wait_for_commits(3)
     run.wait_for_commits(2, CAMERA_HEALTH)
     run.kill()
-    forget_last_commit(run.checkpoints / "tracking")
-    forget_last_commit(run.checkpoints / "facts")
+    leave_between_commits(run.checkpoints / "tracking", [run.tables / TRACKER_FACTS.path])
+    leave_between_commits(run.checkpoints / "facts", [run.tables / table.path for table in TABLE_OF_KIND.values()])
     run.finish("driver killed between Delta's commit and Spark's")
     assert_exactly_once(run.tables, uplink.acknowledged)
     assert_facts_of(run.tables, city)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from deltalake import DeltaTable
 from faulty_city import LATENESS_S, WINDOW_S
 
 from sightline.demo.settings import write_camera
@@ -149,17 +150,18 @@ def last_words(child: Child) -> str:
     return line
 
 
-def forget_last_commit(checkpoint: Path) -> int:
-    """What a driver leaves that was killed after its sink's commit and before Spark's own; returns the batch."""
-    commits = checkpoint / "commits"
-    last = max(int(path.name) for path in commits.iterdir() if path.name.isdigit())
+def leave_between_commits(checkpoint: Path, tables: Sequence[Path]) -> None:
+    """Make of a killed driver one that was killed after a sink's commit to ``tables`` and before Spark's own."""
+    last = max(int(path.name) for path in (checkpoint / "commits").iterdir() if path.name.isdigit())
+    query_id = json.loads((checkpoint / "metadata").read_text(encoding="utf-8"))["id"]
+    if any((DeltaTable(str(table)).transaction_version(query_id) or 0) > last for table in tables):
+        return  # it was killed there by itself; Spark never forgets which messages such a batch has
     # Spark may have begun the next batch already: it had not, when it was killed in between.
-    for log in ("commits", "offsets"):
-        for path in (checkpoint / log).iterdir():
+    for log in (checkpoint / "commits", checkpoint / "offsets"):
+        for path in log.iterdir():
             number = path.name.removeprefix(".").removesuffix(".crc")
-            if number.isdigit() and int(number) >= last + (log == "offsets"):
+            if number.isdigit() and int(number) >= last + (log.name == "offsets"):
                 path.unlink()
-    return last
 
 
 def save(recovered: Sequence[tuple[str, float]], path: Path) -> None:
