@@ -16,13 +16,13 @@ import pyarrow as pa
 
 # Numbers of mallopt(3)'s parameters, as glibc's malloc.h has them.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
-# A process gives back what it has free above this.
+# A process gives back what it has free at its heap's end above this.
 KEPT_BYTES = 1 << 30
 
 
 @cache
 def keep_freed_memory() -> bool:
-    """Have this process keep up to ``KEPT_BYTES`` of freed memory, Arrow's included; returns whether it does.
+    """Have this process keep freed memory, Arrow's included, up to ``KEPT_BYTES`` at its heap's end; returns whether it does.
 
     Once a process is enough. Other C libraries than glibc have no such setting: there nothing changes.
     """

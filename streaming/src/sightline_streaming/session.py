@@ -40,7 +40,7 @@ BASE_SETTINGS: dict[str, str] = {
     "spark.hadoop.parquet.enable.dictionary#value": "false",
     # A group's rows cross to Python in few large Arrow batches: each costs a round trip.
     "spark.sql.execution.arrow.maxRecordsPerBatch": "200000",
-    # What passes from stage to stage is packed already, messages as well as state.
+    # What passes from stage to stage are messages, which are packed already.
     "spark.shuffle.compress": "false",
     # A driver that runs for months keeps little of what it did.
     "spark.ui.retainedJobs": "50",

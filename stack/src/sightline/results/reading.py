@@ -109,8 +109,9 @@ def _open(folder: Path) -> DeltaTable:
 
 def _count(folder: Path) -> int:
     try:
-        return int(_open(folder).count())
-    except DeltaError as error:
+        # Of the files and not of their statistics, which not every writer keeps.
+        return int(_open(folder).to_pyarrow_dataset().count_rows())
+    except (DeltaError, pa.ArrowException, OSError) as error:
         raise StorageError(f"{folder}: its rows cannot be counted ({_line(error)}): delete it and run again") from error
 
 
