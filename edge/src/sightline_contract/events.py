@@ -83,3 +83,25 @@ class NodeStatus(Message):
     inference_ms_p95: float
     model_name: str
     model_version: str
+    # What the node's spool holds and what left it otherwise than to the centre; of the whole node, not of the camera.
+    spool_messages: Annotated[int, Field(ge=0)] = 0
+    spool_bytes: Annotated[int, Field(ge=0)] = 0
+    spool_oldest_s: Annotated[float, Field(ge=0)] = 0.0
+    spool_dropped: Annotated[int, Field(ge=0)] = 0  # messages that size or age limits removed, since the spool was made
+    # Of the camera: detections that selection kept from the centre since the session began.
+    detections_withheld: Annotated[int, Field(ge=0)] = 0
+    # Node's clock minus the central broker's, ms; None until a message was acknowledged.
+    clock_offset_ms: float | None = None
+
+
+class AuditRecord(Message):
+    """Something that a person, or the product in their name, did with data or models. ``record_id`` is the same if it is sent again."""
+
+    record_id: str
+    kind: str  # such as clip_exported
+    node_id: str
+    actor: str  # user who ran the command
+    reason: str
+    at_us: int
+    camera_id: str | None = None
+    details: dict[str, str | int | float] = Field(default_factory=dict)

@@ -50,11 +50,15 @@ MODEL_ROLLOUT = Topic(
     "model_rollout", "node_id", "desired model (JSON)", "Which model version a node shall run.", partitions=1,
     config={"cleanup.policy": "compact"},
 )  # fmt: skip
+AUDIT = Topic(
+    "audit", "node_id", "AuditRecord (JSON)", "What people did with data or models: who, what, why. Kept for good.", partitions=1,
+    config={"retention.ms": "-1"},
+)  # fmt: skip
 DEAD_LETTERS = Topic(
     "dead_letters", "camera_id", "the refused message, reason and coordinates in headers", "Messages that break the contract.",
     partitions=1, config={"retention.ms": str(30 * _DAY_MS)},
 )  # fmt: skip
 
 ALL_TOPICS: tuple[Topic, ...] = (
-    DETECTIONS, EVENTS, ALERTS, OBJECT_COUNTS, SCENE_EVENTS, NODE_STATUS, MODEL_ROLLOUT, DEAD_LETTERS,
+    DETECTIONS, EVENTS, ALERTS, OBJECT_COUNTS, SCENE_EVENTS, NODE_STATUS, MODEL_ROLLOUT, AUDIT, DEAD_LETTERS,
 )  # fmt: skip

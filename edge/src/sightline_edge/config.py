@@ -26,14 +26,98 @@ class Pace(StrEnum):
     FAST = "fast"
 
 
+class Tls(Settings):
+    """Mutual TLS 1.3 in PEM files: the authority that both sides trust, and this node's certificate and key."""
+
+    ca: Path
+    certificate: Path
+    key: Path
+
+
 class Kafka(Settings):
     """The broker. ``options`` are librdkafka's (security.protocol, ssl.ca.location, ...) and win over the node's own."""
 
     bootstrap_servers: str
+    tls: Tls | None = None
     options: dict[str, str | int | float | bool] = Field(default_factory=dict)
-    # How long a start waits for the broker, and a full queue for room, before the node gives up.
-    connect_timeout_s: Annotated[float, Field(gt=0)] = 5.0
+    # How long the end of the recordings waits for the centre to take what the spool still holds.
     send_timeout_s: Annotated[float, Field(gt=0)] = 60.0
+
+
+class SpoolConfig(Settings):
+    """The durable queue to the centre. What is older or more than this is dropped, oldest first, counted and reported."""
+
+    max_bytes: Annotated[int, Field(ge=1024**2)] = 1024**3
+    max_age_h: Annotated[float, Field(gt=0)] = 72.0
+    # Messages of so long go to the disk in one write; an event goes at once and takes what waits along.
+    commit_s: Annotated[float, Field(gt=0, le=5)] = 0.1
+
+
+class ForwardConfig(Settings):
+    """Which detections go to the centre: those sure enough and of these classes, those of the watch list, and a share of the rest.
+
+    Of the rest every ``rest_every``-th message of a camera keeps all, so that what is left is whole frames, unbiased; 0 keeps
+    none. What is withheld is counted. The default sends everything.
+    """
+
+    min_score: Score = 0.0
+    classes: tuple[str, ...] = ()
+    rest_every: Annotated[int, Field(ge=0)] = 0
+
+    @property
+    def everything(self) -> bool:
+        """Whether nothing is withheld."""
+        return (self.min_score == 0 and not self.classes) or self.rest_every == 1
+
+
+class BrokerKind(StrEnum):
+    """What carries messages between machines at the edge."""
+
+    MQTT = "mqtt"
+    KAFKA = "kafka"
+
+
+class LocalBroker(Settings):
+    """A broker next to the node. It gets a copy of events and detections, and gives what machines without an uplink publish.
+
+    ``take`` names those machines on MQTT (their detections and events are forwarded as this node's own), and topics on Kafka.
+    """
+
+    kind: BrokerKind = BrokerKind.MQTT
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=1, le=65535)] = 1883
+    tls: Tls | None = None
+    # librdkafka's options for a Kafka at the edge.
+    options: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    give_detections: bool = True
+    take: tuple[Name, ...] = ()
+
+
+class Neighbours(Settings):
+    """Nodes whose events this one reacts to, over the local MQTT: it warns, and sends everything for ``hold_s``."""
+
+    nodes: Annotated[tuple[Name, ...], Field(min_length=1)]
+    classes: tuple[str, ...] = ()  # all
+    min_score: Score = 0.0
+    hold_s: Annotated[float, Field(ge=0)] = 30.0
+
+
+class ClipsConfig(Settings):
+    """Audit clips: the newest frames on the node's disk, never longer than a day, and never sent by the node itself."""
+
+    max_age_h: Annotated[float, Field(gt=0, le=24)] = 24.0
+    max_bytes: Annotated[int, Field(ge=1024**2)] = 10 * 1024**3
+    segment_s: Annotated[float, Field(ge=1, le=600)] = 10.0
+    frames_per_s: Annotated[float, Field(gt=0)] = 5.0
+    # Classes whose boxes are made unrecognisable before anything is written.
+    blur: tuple[str, ...] = ()
+
+
+class MetricsConfig(Settings):
+    """Where Prometheus reads the node's figures."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 9108  # 0 takes a free one
 
 
 class CameraSource(Settings):
@@ -103,6 +187,14 @@ class NodeConfig(Settings):
     cameras: Annotated[tuple[CameraSource, ...], Field(min_length=1)]
     watch_list: tuple[WatchRule, ...] = ()
     appearance: AppearanceConfig | None = None
+    # Folder of all that the node keeps on its disk: spool, clips, ledger.
+    state: Path = Path("state")
+    spool: SpoolConfig = SpoolConfig()
+    forward: ForwardConfig = ForwardConfig()
+    local_broker: LocalBroker | None = None
+    neighbours: Neighbours | None = None
+    clips: ClipsConfig | None = None
+    metrics: MetricsConfig | None = None
     # Detections below are not sent. Low on purpose: the tracker finds hidden objects again by weak detections.
     min_score: Score = 0.1
     batch_s: Annotated[float, Field(gt=0, le=1)] = 1.0
