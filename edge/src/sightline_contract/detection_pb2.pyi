@@ -5,7 +5,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class DetectionBatch(_message.Message):
-    __slots__ = ("schema_version", "node_id", "camera_id", "model_name", "model_version", "model_digest", "session", "seq", "captured_us", "frame_width", "frame_height", "frame_rate_mhz", "first_frame", "frames_skipped", "end_of_session", "frame_offset_ms", "detections_per_frame", "boxes", "scores", "classes", "appearance", "appearance_size", "appearance_even", "frame_steps_ms", "frame_counts", "references", "box_changes", "score_changes", "class_changes")
+    __slots__ = ("schema_version", "node_id", "camera_id", "model_name", "model_version", "model_digest", "session", "seq", "captured_us", "frame_width", "frame_height", "frame_rate_mhz", "first_frame", "frames_skipped", "end_of_session", "frame_offset_ms", "detections_per_frame", "boxes", "scores", "classes", "appearance", "appearance_size", "appearance_even", "frame_steps_ms", "frame_counts", "references", "box_changes", "score_changes", "class_changes", "detections_withheld")
     SCHEMA_VERSION_FIELD_NUMBER: _ClassVar[int]
     NODE_ID_FIELD_NUMBER: _ClassVar[int]
     CAMERA_ID_FIELD_NUMBER: _ClassVar[int]
@@ -35,6 +35,7 @@ class DetectionBatch(_message.Message):
     BOX_CHANGES_FIELD_NUMBER: _ClassVar[int]
     SCORE_CHANGES_FIELD_NUMBER: _ClassVar[int]
     CLASS_CHANGES_FIELD_NUMBER: _ClassVar[int]
+    DETECTIONS_WITHHELD_FIELD_NUMBER: _ClassVar[int]
     schema_version: int
     node_id: str
     camera_id: str
@@ -64,4 +65,5 @@ class DetectionBatch(_message.Message):
     box_changes: bytes
     score_changes: bytes
     class_changes: bytes
-    def __init__(self, schema_version: _Optional[int] = ..., node_id: _Optional[str] = ..., camera_id: _Optional[str] = ..., model_name: _Optional[str] = ..., model_version: _Optional[str] = ..., model_digest: _Optional[bytes] = ..., session: _Optional[int] = ..., seq: _Optional[int] = ..., captured_us: _Optional[int] = ..., frame_width: _Optional[int] = ..., frame_height: _Optional[int] = ..., frame_rate_mhz: _Optional[int] = ..., first_frame: _Optional[int] = ..., frames_skipped: _Optional[int] = ..., end_of_session: _Optional[bool] = ..., frame_offset_ms: _Optional[bytes] = ..., detections_per_frame: _Optional[bytes] = ..., boxes: _Optional[bytes] = ..., scores: _Optional[bytes] = ..., classes: _Optional[bytes] = ..., appearance: _Optional[bytes] = ..., appearance_size: _Optional[int] = ..., appearance_even: _Optional[int] = ..., frame_steps_ms: _Optional[bytes] = ..., frame_counts: _Optional[bytes] = ..., references: _Optional[bytes] = ..., box_changes: _Optional[bytes] = ..., score_changes: _Optional[bytes] = ..., class_changes: _Optional[bytes] = ...) -> None: ...
+    detections_withheld: int
+    def __init__(self, schema_version: _Optional[int] = ..., node_id: _Optional[str] = ..., camera_id: _Optional[str] = ..., model_name: _Optional[str] = ..., model_version: _Optional[str] = ..., model_digest: _Optional[bytes] = ..., session: _Optional[int] = ..., seq: _Optional[int] = ..., captured_us: _Optional[int] = ..., frame_width: _Optional[int] = ..., frame_height: _Optional[int] = ..., frame_rate_mhz: _Optional[int] = ..., first_frame: _Optional[int] = ..., frames_skipped: _Optional[int] = ..., end_of_session: _Optional[bool] = ..., frame_offset_ms: _Optional[bytes] = ..., detections_per_frame: _Optional[bytes] = ..., boxes: _Optional[bytes] = ..., scores: _Optional[bytes] = ..., classes: _Optional[bytes] = ..., appearance: _Optional[bytes] = ..., appearance_size: _Optional[int] = ..., appearance_even: _Optional[int] = ..., frame_steps_ms: _Optional[bytes] = ..., frame_counts: _Optional[bytes] = ..., references: _Optional[bytes] = ..., box_changes: _Optional[bytes] = ..., score_changes: _Optional[bytes] = ..., class_changes: _Optional[bytes] = ..., detections_withheld: _Optional[int] = ...) -> None: ...

@@ -95,7 +95,7 @@ class NodeStatus(Message):
 
 
 class AuditRecord(Message):
-    """Something that a person, or the product in their name, did with data or models. ``record_id`` is the same if it is sent again."""
+    """Something that a person, or the product in their name, did with data or models. A repetition has the same id."""
 
     record_id: str
     kind: str  # such as clip_exported
@@ -105,3 +105,16 @@ class AuditRecord(Message):
     at_us: int
     camera_id: str | None = None
     details: dict[str, str | int | float] = Field(default_factory=dict)
+
+
+class NeighbourWarning(Message):
+    """A node's reaction to another one's event, told to the machines nearby. Clocks are those of the two nodes."""
+
+    node_id: str  # who warns
+    of_node: str  # whose event it was
+    event_id: str
+    camera_id: str
+    class_name: str
+    emitted_us: int  # the other node's clock
+    received_us: int  # this node's clock
+    open_until_us: int  # until then this node sends all that it sees

@@ -51,8 +51,8 @@ MODEL_ROLLOUT = Topic(
     config={"cleanup.policy": "compact"},
 )  # fmt: skip
 AUDIT = Topic(
-    "audit", "node_id", "AuditRecord (JSON)", "What people did with data or models: who, what, why. Kept for good.", partitions=1,
-    config={"retention.ms": "-1"},
+    "audit", "node_id", "AuditRecord (JSON)", "What people did with data or models: who, what, why. Kept for good.",
+    partitions=1, config={"retention.ms": "-1"},
 )  # fmt: skip
 DEAD_LETTERS = Topic(
     "dead_letters", "camera_id", "the refused message, reason and coordinates in headers", "Messages that break the contract.",

@@ -47,14 +47,16 @@ class Kafka(Settings):
 class SpoolConfig(Settings):
     """The durable queue to the centre. What is older or more than this is dropped, oldest first, counted and reported."""
 
-    max_bytes: Annotated[int, Field(ge=1024**2)] = 1024**3
+    max_bytes: Annotated[int, Field(ge=16 * 1024**2)] = 1024**3
     max_age_h: Annotated[float, Field(gt=0)] = 72.0
+    # Take all of max_bytes from the disk at the first start, so that no other program's files can fill it.
+    reserve: bool = False
     # Messages of so long go to the disk in one write; an event goes at once and takes what waits along.
     commit_s: Annotated[float, Field(gt=0, le=5)] = 0.1
 
 
 class ForwardConfig(Settings):
-    """Which detections go to the centre: those sure enough and of these classes, those of the watch list, and a share of the rest.
+    """Which detections go to the centre: those sure enough and of these classes, the watch list's, and a share of the rest.
 
     Of the rest every ``rest_every``-th message of a camera keeps all, so that what is left is whole frames, unbiased; 0 keeps
     none. What is withheld is counted. The default sends everything.
@@ -243,8 +245,8 @@ def load_node_config(path: Path) -> NodeConfig:
     looks = config.appearance
     if looks is not None:
         looks = looks.model_copy(update={"model": _absolute(looks.model, folder)})
-    model = _absolute(config.model, folder)
-    return config.model_copy(update={"cameras": cameras, "kafka": kafka, "model": model, "appearance": looks})
+    model, state = _absolute(config.model, folder), _absolute(config.state, folder)
+    return config.model_copy(update={"cameras": cameras, "kafka": kafka, "model": model, "appearance": looks, "state": state})
 
 
 def is_address(source: str) -> bool:

@@ -11,21 +11,23 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 from sightline_contract.camera import CameraConfig, load_cameras
-from sightline_contract.errors import ConfigError
+from sightline_contract.errors import BrokerError, ConfigError
 from sightline_edge.appearance import Appearance
 from sightline_edge.batching import Origin
 from sightline_edge.capture import open_source
 from sightline_edge.config import CameraSource, NodeConfig
+from sightline_edge.delivery.delivery import Delivery
 from sightline_edge.detector import Detector
 from sightline_edge.inbox import Inbox
 from sightline_edge.pipeline import CameraPipeline
-from sightline_edge.publishing import Publisher
 from sightline_edge.reader import Limits, Reader
 
 logger = logging.getLogger(__name__)
 
 # How long the node waits for a frame before it looks after heartbeats and Kafka's answers.
 IDLE_S = 0.1
+# A node that is told to stop sends so long what it can: systemd gives a service 90 s by default.
+STOP_DRAIN_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -67,10 +69,10 @@ class Summary:
 
 
 class Node:
-    """An edge node, ready to run: model loaded, recordings opened, Kafka reached."""
+    """An edge node, ready to run: model loaded, recordings opened, spool open. Kafka may be away."""
 
     def __init__(self, config: NodeConfig) -> None:
-        """Open everything that can be wrong; raises a SightlineError before anything was sent."""
+        """Open everything that can be wrong; raises a SightlineError before anything was kept."""
         self._config = config
         cameras = _load_cameras(config)
         self._detector = Detector(config.model, config.min_score, config.threads, config.max_inference_batch)
@@ -82,10 +84,10 @@ class Node:
             open_source(entry.source, camera.frame_rate, start_us, self._stop, config.source_timeout_s)
             for entry, camera in zip(config.cameras, cameras, strict=True)
         ]
-        self._publisher = Publisher(config.kafka, client_id=config.node_id)
+        self._delivery = Delivery(config, cameras, wait=not any(source.live for source in sources))
         self._pipelines = [
             CameraPipeline(
-                camera, config, self._origin(camera, session), self._detector.card.labels, self._publisher, self._appearance
+                camera, config, self._origin(camera, session), self._detector.card.labels, self._delivery, self._appearance
             )
             for camera in cameras
         ]
@@ -104,21 +106,41 @@ class Node:
     def run(self, report: Callable[[Progress], None]) -> Summary:
         """Run until every source has ended or ``stop`` is called; ``report`` is called about once a second."""
         started_s = time.monotonic()
+        self._delivery.start()
         for reader in self._readers:
             reader.start()
         try:
             self._loop(report)
-        finally:
-            self._stop.set()
-            for reader in self._readers:
-                reader.stop()
-        self._beat("stopped")
-        self._publisher.close()
+            told_to_stop = self._stop.is_set()
+            self._beat("stopped")
+        except BaseException:
+            self._stop_readers()
+            self._delivery.close(drain_s=0)
+            raise
+        self._stop_readers()
+        self._leave(told_to_stop)
         report(self._progress())
         for reader in self._readers:
             if reader.error is not None:
                 raise reader.error
         return self._summary(time.monotonic() - started_s)
+
+    def _stop_readers(self) -> None:
+        self._stop.set()
+        for reader in self._readers:
+            reader.stop()
+
+    def _leave(self, told_to_stop: bool) -> None:
+        """Send what can be sent. What stays in the spool is an error only where somebody waits for the end of a recording."""
+        kafka = self._config.kafka
+        left = self._delivery.close(STOP_DRAIN_S if told_to_stop else kafka.send_timeout_s)
+        if left and told_to_stop:
+            logger.info("%d messages stay in the spool: the node's next run sends them", left)
+        elif left:
+            raise BrokerError(
+                f"Kafka at {kafka.bootstrap_servers}: did not take {left} messages within {kafka.send_timeout_s:.0f} s: check "
+                f"the broker and its topics; they stay in {self._config.state}, and the node's next run sends them"
+            )
 
     def _loop(self, report: Callable[[Progress], None]) -> None:
         self._beat("starting")
@@ -130,7 +152,7 @@ class Node:
                     reader.stop()
             self._analyse()
             running -= self._end_finished(running)
-            self._publisher.poll()
+            self._delivery.check()
             now_s = time.monotonic()
             if now_s - beat_s >= self._config.heartbeat_s:
                 beat_s = now_s
@@ -160,9 +182,10 @@ class Node:
 
     def _beat(self, state: str) -> None:
         inference_ms = self._detector.inference_percentile_ms(50), self._detector.inference_percentile_ms(95)
+        health = self._delivery.health()
         for i, (reader, pipeline) in enumerate(zip(self._readers, self._pipelines, strict=True)):
             its_state = "stopped" if self._inbox.finished(i) else state
-            self._publisher.send_status(pipeline.status(its_state, reader.frames_read, inference_ms, _now_us()))
+            self._delivery.send_status(pipeline.status(its_state, reader.frames_read, inference_ms, health, _now_us()))
 
     def _progress(self) -> Progress:
         counters = [pipeline.counters for pipeline in self._pipelines]

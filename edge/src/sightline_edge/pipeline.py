@@ -12,10 +12,11 @@ from sightline_contract.labels import UNKNOWN_CLASS, label_names
 from sightline_edge.appearance import Appearance
 from sightline_edge.batching import Batcher, FrameDetections, Origin
 from sightline_edge.config import NodeConfig
+from sightline_edge.delivery.delivery import Delivery, Health
+from sightline_edge.delivery.records import Lane
 from sightline_edge.events import EventFinder
 from sightline_edge.frame import Frame
 from sightline_edge.postprocessing import Detections
-from sightline_edge.publishing import Publisher
 
 
 @dataclass
@@ -38,13 +39,13 @@ class CameraPipeline:
         config: NodeConfig,
         origin: Origin,
         labels: tuple[str, ...],
-        publisher: Publisher,
+        delivery: Delivery,
         appearance: Appearance | None = None,
     ) -> None:
         self.camera = camera
         self.origin = origin
         self.counters = Counters()
-        self._publisher = publisher
+        self._delivery = delivery
         self._appearance = appearance
         self._batcher = Batcher(origin, round(config.batch_s * 1e6))
         self._events = EventFinder(camera, config.watch_list, origin)
@@ -65,7 +66,7 @@ class CameraPipeline:
         """Send the frame's events, and the batch that it closes."""
         detections = self._of_contract(frame, found)
         for event in self._events.find(detections, frame.received_us, now_us):
-            self._publisher.send_event(event)
+            self._delivery.send_event(event)
             self.counters.events += 1
         self.counters.frames += 1
         self.counters.detections += len(detections.scores)
@@ -79,7 +80,9 @@ class CameraPipeline:
         """Send what is left, and that the session is over."""
         self._send(self._batcher.end())
 
-    def status(self, state: str, frames_read: int, inference_ms: tuple[float, float], now_us: int) -> NodeStatus:
+    def status(
+        self, state: str, frames_read: int, inference_ms: tuple[float, float], health: Health, now_us: int
+    ) -> NodeStatus:
         """The camera's heartbeat; ``inference_ms`` are the 50th and 95th percentile."""
         origin, counters = self.origin, self.counters
         return NodeStatus(
@@ -92,17 +95,23 @@ class CameraPipeline:
             frames_analysed=counters.frames,
             frames_skipped=counters.frames_skipped,
             batches_sent=counters.batches,
-            batches_pending=self._publisher.pending,
+            batches_pending=health.depth.messages[Lane.DETECTIONS],
             events_sent=counters.events,
             inference_ms_p50=inference_ms[0],
             inference_ms_p95=inference_ms[1],
             model_name=origin.model_name,
             model_version=origin.model_version,
+            spool_messages=health.depth.total,
+            spool_bytes=health.depth.content_bytes,
+            spool_oldest_s=health.depth.oldest_s,
+            spool_dropped=health.dropped,
+            detections_withheld=self._delivery.selection.withheld[origin.camera_id],
+            clock_offset_ms=round(health.clock.offset_s * 1000, 3) if health.clock else None,
         )
 
     def _send(self, batch: DetectionBatch | None) -> None:
         if batch is not None:
-            self._publisher.send_batch(batch)
+            self._delivery.send_batch(batch)
             self.counters.batches += 1
             self.counters.frames_skipped += batch.frames_skipped
 
