@@ -116,13 +116,13 @@ class _Reader(threading.Thread):
         # Next offset of each partition: as far as the spool has it, and as far as the broker knows that.
         self._stored: dict[tuple[str, int], int] = {}
         self._committed: dict[tuple[str, int], int] = {}
-        self._stop = threading.Event()
+        self._ending = threading.Event()
 
     def run(self) -> None:
         """Thread body."""
         polls = 0
         try:
-            while not self._stop.is_set():
+            while not self._ending.is_set():
                 message = self._consumer.poll(_POLL_S)
                 if message is not None and message.error() is None:
                     self._keep(message)
@@ -137,7 +137,7 @@ class _Reader(threading.Thread):
 
     def close(self) -> None:
         """Read no further message."""
-        self._stop.set()
+        self._ending.set()
         self.join()
 
     def _keep(self, message: Message) -> None:

@@ -1,0 +1,82 @@
+"""A local MQTT broker: a real Mosquitto of this machine, on loopback only, for the demo, benchmarks and tests."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from sightline.ports import LOOPBACK, answers, require_free
+from sightline.processes import Child, start
+from sightline_contract.errors import BrokerError, StageError, ToolMissingError
+
+_READY_TIMEOUT_S = 20
+_STOP_GRACE_S = 5
+# Debian puts it where only root's PATH looks.
+_PLACES = ("mosquitto", "/usr/sbin/mosquitto", "/usr/local/sbin/mosquitto")
+
+
+def find_mosquitto() -> str:
+    """Path of the program; raises ToolMissingError that says how to get it."""
+    for place in _PLACES:
+        if found := shutil.which(place):
+            return found
+    raise ToolMissingError(
+        "Mosquitto is not installed: install it (Debian, Ubuntu: apt install mosquitto; Fedora: dnf install mosquitto)"
+    )
+
+
+@dataclass(frozen=True)
+class MosquittoConfig:
+    """Where it listens, and further lines of its configuration file."""
+
+    folder: Path
+    port: int
+    settings: tuple[str, ...] = ("allow_anonymous true",)
+
+    def text(self) -> str:
+        """The configuration file."""
+        lines = (f"listener {self.port} {LOOPBACK}", "set_tcp_nodelay true", "log_dest stderr", *self.settings)
+        return "\n".join(lines) + "\n"
+
+
+class Mosquitto:
+    """A broker that this process starts and stops: use it as a context manager."""
+
+    def __init__(self, config: MosquittoConfig) -> None:
+        self.config = config
+        self._child: Child | None = None
+
+    @property
+    def pid(self) -> int:
+        """Process id of the running broker."""
+        if self._child is None:
+            raise BrokerError(f"Mosquitto at port {self.config.port} was not started by this process")
+        return self._child.pid
+
+    def start(self) -> Self:
+        """Start and wait until it answers; raises ToolMissingError, PortInUseError or BrokerError."""
+        program, config = find_mosquitto(), self.config
+        require_free(config.port, "Mosquitto", "stop it, or choose another port")
+        config.folder.mkdir(parents=True, exist_ok=True)
+        file = config.folder / "mosquitto.conf"
+        file.write_text(config.text(), encoding="utf-8")
+        self._child = start("mosquitto", [program, "-c", file], config.folder / "mosquitto.log")
+        try:
+            self._child.wait_until(lambda: answers(config.port), _READY_TIMEOUT_S, f"port {config.port} is open")
+        except StageError as error:
+            self.stop()
+            raise BrokerError(str(error)) from error
+        return self
+
+    def stop(self) -> None:
+        """Stop cleanly; nothing happens when it does not run."""
+        if self._child is not None:
+            self._child.stop(_STOP_GRACE_S)
+            self._child = None
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop()

@@ -1,0 +1,97 @@
+"""A Kafka at the edge: copies for programs nearby, and topics of other programs that are forwarded."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from confluent_kafka import Consumer, Producer
+
+from sightline.broker import create_topics
+from sightline.ports import LOOPBACK
+from sightline_contract.detection_pb2 import DetectionBatch
+from sightline_contract.errors import ConfigError
+from sightline_contract.ids import SCHEMA_VERSION
+from sightline_contract.topics import DETECTIONS, Topic
+from sightline_edge.config import NodeConfig
+from sightline_edge.delivery.delivery import Delivery
+from sightline_edge.delivery.records import Lane
+
+if TYPE_CHECKING:
+    from sightline.broker import Broker
+
+BOX = Topic("detections.box-7", "camera_id", "DetectionBatch", "Another program's.", partitions=1)
+
+
+def delivery_of(folder: Path, port: int, take: tuple[str, ...] = ()) -> Delivery:
+    config = NodeConfig.model_validate(
+        {
+            "node_id": "local-kafka",
+            "kafka": {"bootstrap_servers": "127.0.0.1:1"},
+            "model": "model",
+            "cameras": [{"source": "s", "camera": "c.yaml"}],
+            "state": str(folder),
+            "local_broker": {"kind": "kafka", "host": LOOPBACK, "port": port, "take": list(take)},
+        }
+    )
+    delivery = Delivery(config, [], wait=False)
+    delivery.start()
+    return delivery
+
+
+def batch(camera_id: str, seq: int) -> DetectionBatch:
+    return DetectionBatch(
+        schema_version=SCHEMA_VERSION, camera_id=camera_id, session=1, seq=seq, captured_us=5, frame_width=64, frame_height=48
+    )
+
+
+@pytest.mark.kafka
+def test_programs_nearby_get_copies(tmp_path: Path, broker: "Broker", wait_for: Callable[[Callable[[], bool]], None]) -> None:
+    delivery = delivery_of(tmp_path, broker.config.port)
+    delivery.send_batch(batch("edge-copy", 3))
+    consumer = Consumer(
+        {"bootstrap.servers": broker.bootstrap, "group.id": f"t-{time.time_ns()}", "auto.offset.reset": "earliest"}
+    )
+    consumer.subscribe([DETECTIONS.name])
+    seen: list[DetectionBatch] = []
+
+    def came() -> bool:
+        message = consumer.poll(0.2)
+        if message is not None and message.key() == b"edge-copy":
+            seen.append(DetectionBatch.FromString(message.value() or b""))
+        return bool(seen)
+
+    wait_for(came)
+    consumer.close()
+    assert seen == [batch("edge-copy", 3)]
+    assert delivery.close(drain_s=0) == 1  # the centre's own is still to be sent
+
+
+@pytest.mark.kafka
+def test_offsets_move_when_the_spool_has_the_messages(
+    tmp_path: Path, broker: "Broker", wait_for: Callable[[Callable[[], bool]], None]
+) -> None:
+    create_topics(broker.bootstrap, [BOX])
+    producer = Producer({"bootstrap.servers": broker.bootstrap})
+    for seq in range(5):
+        producer.produce(BOX.name, batch("lobby", seq).SerializeToString(), "lobby")
+    producer.flush(10)
+    first = delivery_of(tmp_path, broker.config.port, (BOX.name,))
+    wait_for(lambda: first.spool.depth().total == 5)
+    assert first.close(drain_s=0) == 5
+    for seq in range(5, 8):
+        producer.produce(BOX.name, batch("lobby", seq).SerializeToString(), "lobby")
+    producer.flush(10)
+    again = delivery_of(tmp_path, broker.config.port, (BOX.name,))
+    wait_for(lambda: again.spool.depth().total == 8)
+    rows = again.spool.take(Lane.DETECTIONS, 0, 100)
+    assert [(row.topic, row.key, DetectionBatch.FromString(row.value).seq) for row in rows] == [
+        ("detections", "lobby", seq) for seq in range(8)
+    ]
+    again.close(drain_s=0)
+
+
+def test_a_topic_of_no_known_kind_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="'weather' is no topic"):
+        delivery_of(tmp_path, 1, ("weather",))
