@@ -48,7 +48,7 @@ def summary_fields(summary: Summary) -> dict[str, object]:
     """The summary as it is printed for machines: totals over the cameras, and each camera."""
     totals = {
         key: sum(getattr(camera, key) for camera in summary.cameras)
-        for key in ("frames", "frames_skipped", "detections", "batches", "events")
+        for key in ("frames", "frames_skipped", "detections", "detections_withheld", "batches", "events")
     }
     return {**totals, **asdict(summary), "frames_per_s": round(summary.frames_per_s, 2)}
 

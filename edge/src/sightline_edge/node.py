@@ -51,6 +51,7 @@ class CameraSummary:
     detections: int
     batches: int
     events: int
+    detections_withheld: int
 
 
 @dataclass(frozen=True)
@@ -194,7 +195,12 @@ class Node:
 
     def _summary(self, seconds: float) -> Summary:
         cameras = tuple(
-            CameraSummary(pipeline.origin.camera_id, pipeline.origin.session, **asdict(pipeline.counters))
+            CameraSummary(
+                pipeline.origin.camera_id,
+                pipeline.origin.session,
+                **asdict(pipeline.counters),
+                detections_withheld=self._delivery.selection.withheld[pipeline.origin.camera_id],
+            )
             for pipeline in self._pipelines
         )
         p50, p95 = self._detector.inference_percentile_ms(50), self._detector.inference_percentile_ms(95)

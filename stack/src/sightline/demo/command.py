@@ -1,5 +1,6 @@
 """``sightline demo``."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -8,13 +9,27 @@ from rich.console import Console
 
 from sightline.broker import DEFAULT_PORT
 from sightline.demo.conductor import Demo, DemoOptions
+from sightline.demo.drones import DronesDemo, DronesOptions
 from sightline.driver_process import DEFAULT_CONNECT_PORT
-from sightline.results.terminal import print_summary
+from sightline.results.terminal import plain_console, print_summary
+from sightline_contract.errors import ConfigError
 
 _DEFAULT_SECONDS = 40.0
+_WHOLE_CLIP_SECONDS = 79.0
+
+
+class Scenario(StrEnum):
+    """What the demo shows."""
+
+    STREET = "street"
+    DRONES = "drones"
 
 
 def demo_command(
+    scenario: Annotated[
+        Scenario,
+        typer.Option(help="street: the whole path on one camera. drones: two nodes warn each other, the centre gone."),
+    ] = Scenario.STREET,
     video: Annotated[
         str | None, typer.Option(help="A video file, a folder of images, or an RTSP/HTTP address; the sample clip without it.")
     ] = None,
@@ -22,7 +37,10 @@ def demo_command(
         Path | None,
         typer.Option(help="The camera's YAML file; without it, a line and a zone in the middle."),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder for video, report, figures and tables.")] = Path("build/demo"),
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of what it leaves.  [default: build/demo, of drones build/drones]", show_default=False),
+    ] = None,
     full: Annotated[bool, typer.Option("--full", help="The whole recording, not its first 40 s.")] = False,
     model: Annotated[str, typer.Option(help="Detector: a name of 'sightline models list', or an ONNX file.")] = "centernet",
     keep_running: Annotated[
@@ -32,10 +50,16 @@ def demo_command(
     sql_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the SQL endpoint there.")] = DEFAULT_CONNECT_PORT,
 ) -> None:
     """Run the whole path on a video and show what it found."""
+    if scenario is Scenario.DRONES:
+        if video or camera_config or keep_running:
+            raise ConfigError("--scenario drones has clips and cameras of its own, and ends: leave the other options out")
+        seconds = _WHOLE_CLIP_SECONDS if full else _DEFAULT_SECONDS
+        DronesDemo(DronesOptions(out or Path("build/drones"), seconds, model, port), plain_console()).run()
+        return
     options = DemoOptions(
         video=video,
         camera_config=camera_config,
-        out=out,
+        out=out or Path("build/demo"),
         seconds=None if full else _DEFAULT_SECONDS,
         model=model,
         keep_running=keep_running,

@@ -26,10 +26,14 @@ class Places:
     video: Path | None = None
 
 
+def plain_console() -> Console:
+    """A console as wide as its terminal. A pipe has no width of its own, and Rich would take 80."""
+    return Console(width=None if sys.stdout.isatty() else WIDTH)
+
+
 def print_summary(summary: Summary, places: Places, console: Console | None = None) -> None:
     """Print the figures and the places; without colours where the output is not a terminal."""
-    # A pipe has no width of its own, and Rich would take 80.
-    console = console or Console(width=None if sys.stdout.isatty() else WIDTH)
+    console = console or plain_console()
     sides = Table.grid(padding=(0, 5, 0, 0))
     sides.add_row(
         _stack(_found(summary), _crossings(summary), _visits(summary)),
