@@ -11,9 +11,12 @@ from sightline_contract.errors import ConfigError
 
 
 class Settings(BaseModel):
-    """Base of every configuration model: read once at the entry point, never changed, unknown keys refused."""
+    """Base of every configuration model: read once at the entry point, never changed, unknown keys refused.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    A value that is wrong may be a secret: errors name the key and say what is wrong, and do not show the value.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 AnySettings = TypeVar("AnySettings", bound=Settings)

@@ -1,0 +1,149 @@
+"""Secrets that must not be read by people: known by their form, or by their value once they were registered.
+
+By form, wherever they stand in a text: the password of an address (``scheme://user:password@host``), values named password,
+token, secret and the like, ``Authorization`` headers, private keys in PEM. Form alone cannot know a password that stands by
+itself, as it does in a library's message; so whoever reads a secret registers it, and from then on ``mask`` replaces its
+value, also as Python, JSON, URLs and Basic authentication write it. A doubt is decided for the stars: too much may be hidden.
+
+The register is the process's, since logs and tracebacks are. It holds what the settings hold anyway and is never written.
+"""
+
+import base64
+import json
+import re
+import sys
+import threading
+import traceback
+from collections.abc import Mapping
+from types import TracebackType
+from urllib.parse import quote, quote_plus, unquote
+
+STARS = "***"
+# A shorter value is part of ordinary words and figures; it is masked by its form only.
+MIN_SECRET_LENGTH = 4
+
+_NAMES = (
+    r"(?:[\w.\-]*(?:passw(?:or)?d|pwd|passphrase|secret|token|api_?key|credential|ssl\.key\.pem)[\w.\-]*"
+    r"|pass|auth|sig|signature)"
+)
+# User info ends at the last @. Digits and a slash after the colon are a port, whose path may have a query with an @.
+_USER_INFO = re.compile(r"(?P<before>(?:\\?/){2}[^:/?#\s]*:)(?!\d{1,5}/[^@\s]*\?)\S*(?P<after>@)")
+_FORMS = (
+    re.compile(r"(?P<before>-----BEGIN [A-Z ]*PRIVATE KEY-----).*?(?P<after>-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL),
+    re.compile(r"(?P<before>\bauthorization[\"']?\s*[:=]\s*)[^\r\n]+(?P<after>)", re.IGNORECASE),
+    _USER_INFO,
+    # An address in the query of another.
+    re.compile(r"(?P<before>%3A%2F%2F(?:(?!%3A|%2F|%3F)\S)*%3A)\S*(?P<after>%40)", re.IGNORECASE),
+    re.compile(
+        rf"(?P<before>\b{_NAMES}[\"']?(?:=|%3D|\s*:\s*|\s+=\s+))"
+        r"(?:\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'|[^&\s]+)(?P<after>)",
+        re.IGNORECASE,
+    ),
+)
+_MASKED = rf"\g<before>{STARS}\g<after>"
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.\-]*://(?P<user>[^:/?#]*):(?P<password>.*)@", re.IGNORECASE | re.DOTALL)
+_SECRET_NAME = re.compile(_NAMES, re.IGNORECASE)
+
+
+class _Register:
+    """Values to hide, the longest first: a secret that contains another is replaced as a whole."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._forms: frozenset[str] = frozenset()
+        self._pattern: re.Pattern[str] | None = None
+
+    def add(self, forms: set[str]) -> None:
+        with self._lock:
+            self._forms |= forms
+            ordered = sorted(self._forms, key=lambda form: (-len(form), form))
+            self._pattern = re.compile("|".join(map(re.escape, ordered))) if ordered else None
+
+    def hide(self, text: str) -> str:
+        pattern = self._pattern
+        return pattern.sub(STARS, text) if pattern else text
+
+
+_register = _Register()
+
+
+def register_secret(value: str, user: str = "") -> None:
+    """Have ``mask`` hide this value from now on; ``user`` is who it belongs to, for what Basic authentication makes of both.
+
+    One shorter than MIN_SECRET_LENGTH is left to its form.
+    """
+    forms = {form for text in (value, unquote(value)) for form in _written(text, unquote(user))}
+    # A multi-line secret is printed line by line.
+    forms |= {line for line in value.splitlines() if not line.startswith("-----")}
+    _register.add({form for form in forms if len(form) >= MIN_SECRET_LENGTH})
+
+
+def register_address(address: str) -> None:
+    """Register the password that stands in an address, if any does."""
+    if match := _user_info(address):
+        register_secret(match["password"], match["user"])
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether a setting of this name, such as ``sasl.password``, holds a secret."""
+    return _SECRET_NAME.fullmatch(name) is not None
+
+
+def mask(text: str) -> str:
+    """``text`` as it may be shown."""
+    text = _register.hide(text)
+    for form in _FORMS:
+        text = form.sub(_MASKED, text)
+    return text
+
+
+def mask_password(source: str) -> str:
+    """The source of a camera as it may be shown. It is one address, so that a space is no end of its password."""
+    if match := _user_info(source):
+        source = f"{source[: match.start('password')]}{STARS}{source[match.end('password') :]}"
+    return mask(source)
+
+
+def _user_info(address: str) -> re.Match[str] | None:
+    """User and password of what is one address; None where it has none."""
+    return _ADDRESS.match(address) if _USER_INFO.search("".join(address.split())) else None
+
+
+def mask_value(value: object) -> object:
+    """A value of a log's record: texts masked, mappings and sequences by their parts; others become text if they show one."""
+    if isinstance(value, str):
+        return mask(value)
+    if isinstance(value, Mapping):
+        return {mask(str(key)): STARS if is_secret_name(str(key)) and part else mask_value(part) for key, part in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [mask_value(part) for part in value]
+    shown = str(value)
+    masked = mask(shown)
+    return value if masked == shown else masked
+
+
+def mask_tracebacks() -> None:
+    """Have tracebacks that end the process or a thread masked on their way to standard error."""
+    sys.excepthook = _print_exception
+    threading.excepthook = _print_thread_exception
+
+
+def _print_exception(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    sys.stderr.write(mask("".join(traceback.format_exception(kind, error, trace))))
+    sys.stderr.flush()
+
+
+def _print_thread_exception(hook: threading.ExceptHookArgs) -> None:
+    if hook.exc_type is SystemExit or hook.exc_value is None:
+        return
+    sys.stderr.write(f"Exception in thread {hook.thread.name if hook.thread else '?'}:\n")
+    _print_exception(hook.exc_type, hook.exc_value, hook.exc_traceback)
+
+
+def _written(text: str, user: str) -> set[str]:
+    """The value as the ways of writing it show it; percent-encoding in either case."""
+    encoded = {quote(text, safe=""), quote(text), quote_plus(text)}
+    lower = {re.sub("%..", lambda code: code[0].lower(), form) for form in encoded}
+    plain = {text, repr(text)[1:-1], json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]}
+    basic = {base64.b64encode(f"{user}:{text}".encode()).decode().rstrip("=")} if text else set()
+    return plain | encoded | lower | basic
