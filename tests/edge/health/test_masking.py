@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sightline_edge.health import masking
-from sightline_edge.health.masking import mask, mask_password, mask_value, register_address, register_secret
+from sightline_edge.health.masking import mask, mask_mapping, mask_password, register_address, register_secret
 
 SCHEMES = st.sampled_from(["rtsp", "rtsps", "http", "https", "sasl_ssl", "RTSP"])
 USERS = st.sampled_from(["", "viewer", "me@corp.example", "a%40b", "dom%5Cuser"])
@@ -113,7 +113,7 @@ def test_a_short_value_does_not_hide_ordinary_words() -> None:
 
 def test_parts_of_a_record_are_masked_and_figures_stay_figures() -> None:
     register_secret("918273645")
-    masked = mask_value(
+    masked = mask_mapping(
         {"camera_id": "gate", "frames": 17, "pin": 918273645, "sasl.password": "x y", "all": ["918273645", 2.5]}
     )
     assert masked == {"camera_id": "gate", "frames": 17, "pin": "***", "sasl.password": "***", "all": ["***", 2.5]}

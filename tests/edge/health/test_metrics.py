@@ -17,7 +17,9 @@ Scrape = Callable[[], dict[str, Metric]]
 
 def values(family: Metric, suffix: str = "") -> dict[tuple[str, ...], float]:
     """Values by their labels' values, in the order of the labels' names."""
-    return {tuple(value for _, value in sorted(s.labels.items())): s.value for s in family.samples if s.name == family.name + suffix}
+    return {
+        tuple(value for _, value in sorted(s.labels.items())): s.value for s in family.samples if s.name == family.name + suffix
+    }
 
 
 def test_frames_are_counted_by_camera_and_reason(metrics: Metrics, scrape: Scrape) -> None:

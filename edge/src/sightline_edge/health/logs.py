@@ -11,7 +11,7 @@ from typing import Any, TextIO
 from pythonjsonlogger.json import JsonFormatter
 
 from sightline_edge.config import LogConfig, LogFormat
-from sightline_edge.health.masking import mask, mask_tracebacks, mask_value
+from sightline_edge.health.masking import mask, mask_mapping, mask_tracebacks
 
 # librdkafka's own lines repeat what the node tells itself, many times a second while a broker is away.
 _QUIET = ("sightline_edge.librdkafka",)
@@ -50,7 +50,7 @@ class _Json(JsonFormatter):
 
     def add_fields(self, log_data: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]) -> None:
         super().add_fields(log_data, record, message_dict)
-        fields = {key: mask_value(value) for key, value in log_data.items()}
+        fields = mask_mapping(log_data)
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         log_data.clear()
-        log_data.update({"time": at, "level": record.levelname.lower(), "logger": record.name, **fields})
+        log_data.update({"time": at, "level": record.levelname.lower(), "logger": record.name} | fields)

@@ -16,6 +16,7 @@ import threading
 import traceback
 from collections.abc import Mapping
 from types import TracebackType
+from typing import Any
 from urllib.parse import quote, quote_plus, unquote
 
 STARS = "***"
@@ -109,17 +110,22 @@ def _user_info(address: str) -> re.Match[str] | None:
     return _ADDRESS.match(address) if _USER_INFO.search("".join(address.split())) else None
 
 
-def mask_value(value: object) -> object:
-    """A value of a log's record: texts masked, mappings and sequences by their parts; others become text if they show one."""
+def mask_mapping(values: Mapping[Any, Any]) -> dict[str, Any]:
+    """Fields of a log's record as they may be shown: keys, texts, and whatever stands under a secret's name."""
+    return {mask(str(key)): STARS if is_secret_name(str(key)) and value else _shown(value) for key, value in values.items()}
+
+
+def _shown(value: object) -> object:
+    """Texts masked, mappings and sequences by their parts; what is neither becomes text if it shows a secret."""
     if isinstance(value, str):
         return mask(value)
     if isinstance(value, Mapping):
-        return {mask(str(key)): STARS if is_secret_name(str(key)) and part else mask_value(part) for key, part in value.items()}
+        return mask_mapping(value)
     if isinstance(value, list | tuple | set | frozenset):
-        return [mask_value(part) for part in value]
-    shown = str(value)
-    masked = mask(shown)
-    return value if masked == shown else masked
+        return [_shown(part) for part in value]
+    text = str(value)
+    masked = mask(text)
+    return value if masked == text else masked
 
 
 def mask_tracebacks() -> None:
