@@ -28,11 +28,12 @@ _NAMES = (
     r"|pass|auth|sig|signature)"
 )
 # User info ends at the last @. Digits and a slash after the colon are a port, whose path may have a query with an @.
-_USER_INFO = re.compile(r"(?P<before>(?:\\?/){2}[^:/?#\s]*:)(?!\d{1,5}/[^@\s]*\?)\S*(?P<after>@)")
+_USER_INFO = re.compile(r"(?P<before>(?:\\?/){2}[^:/?#\s]*:)(?!\d{1,5}/[^@\s]*\?)(?P<hidden>\S*)@(?P<rest>[^&\s]*)")
+# That @ may itself stand in a query's secret, whose end is then no host.
+_ENDS_IN_A_SECRET = re.compile(rf"[?&]{_NAMES}=[^&\s]*\Z", re.IGNORECASE)
 _FORMS = (
     re.compile(r"(?P<before>-----BEGIN [A-Z ]*PRIVATE KEY-----).*?(?P<after>-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL),
     re.compile(r"(?P<before>\bauthorization[\"']?\s*[:=]\s*)[^\r\n]+(?P<after>)", re.IGNORECASE),
-    _USER_INFO,
     # An address in the query of another.
     re.compile(r"(?P<before>%3A%2F%2F(?:(?!%3A|%2F|%3F)\S)*%3A)\S*(?P<after>%40)", re.IGNORECASE),
     re.compile(
@@ -42,7 +43,11 @@ _FORMS = (
     ),
 )
 _MASKED = rf"\g<before>{STARS}\g<after>"
-_ADDRESS = re.compile(r"[a-z][a-z0-9+.\-]*://(?P<user>[^:/?#]*):(?P<password>.*)@", re.IGNORECASE | re.DOTALL)
+# An address by itself: as RFC 3986 reads it and FFmpeg does, or with a password in which a slash, ? or # was left unencoded.
+_ADDRESSES = tuple(
+    re.compile(rf"[a-z][a-z0-9+.\-]*://(?P<user>[^:/?#]*):(?P<password>{characters}*)@", re.IGNORECASE | re.DOTALL)
+    for characters in ("[^/?#]", ".")
+)
 _SECRET_NAME = re.compile(_NAMES, re.IGNORECASE)
 
 
@@ -92,7 +97,7 @@ def is_secret_name(name: str) -> bool:
 
 def mask(text: str) -> str:
     """``text`` as it may be shown."""
-    text = _register.hide(text)
+    text = _USER_INFO.sub(_without_user_info, _register.hide(text))
     for form in _FORMS:
         text = form.sub(_MASKED, text)
     return text
@@ -100,14 +105,23 @@ def mask(text: str) -> str:
 
 def mask_password(source: str) -> str:
     """The source of a camera as it may be shown. It is one address, so that a space is no end of its password."""
+    source = _register.hide(source)
     if match := _user_info(source):
-        source = f"{source[: match.start('password')]}{STARS}{source[match.end('password') :]}"
+        one_word = "".join(match["password"].split())
+        source = f"{source[: match.start('password')]}{one_word}{source[match.end('password') :]}"
     return mask(source)
 
 
 def _user_info(address: str) -> re.Match[str] | None:
     """User and password of what is one address; None where it has none."""
-    return _ADDRESS.match(address) if _USER_INFO.search("".join(address.split())) else None
+    if not _USER_INFO.search("".join(address.split())):
+        return None
+    return next((match for form in _ADDRESSES if (match := form.match(address))), None)
+
+
+def _without_user_info(match: re.Match[str]) -> str:
+    rest = "" if _ENDS_IN_A_SECRET.search(match["hidden"]) else f"@{match['rest']}"
+    return f"{match['before']}{STARS}{rest}"
 
 
 def mask_mapping(values: Mapping[Any, Any]) -> dict[str, Any]:
