@@ -6,7 +6,7 @@ import threading
 from urllib.parse import quote, quote_plus
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sightline_edge.health import masking
@@ -51,6 +51,7 @@ def test_no_piece_of_an_addresss_password_survives(scheme: str, user: str, passw
 @given(
     SCHEMES, USERS, PASSWORDS, PASSWORDS.map(lambda text: text.replace("&", "")), st.sampled_from(["token", "password", "auth"])
 )
+@example("rtsp", "", "Q0?Z", "Q0@Z", "token")
 def test_no_piece_of_a_token_in_an_address_survives(scheme: str, user: str, password: str, token: str, name: str) -> None:
     for address in (
         f"{scheme}://10.0.0.17/1?a=b&{name}={token}&c=d",

@@ -30,7 +30,8 @@ _NAMES = (
 # User info ends at the last @. Digits and a slash after the colon are a port, whose path may have a query with an @.
 _USER_INFO = re.compile(r"(?P<before>(?:\\?/){2}[^:/?#\s]*:)(?!\d{1,5}/[^@\s]*\?)(?P<hidden>\S*)@(?P<rest>[^&\s]*)")
 # That @ may itself stand in a query's secret, whose end is then no host.
-_ENDS_IN_A_SECRET = re.compile(rf"[?&]{_NAMES}=[^&\s]*\Z", re.IGNORECASE)
+_QUERY_SECRET = re.compile(rf"[?&]{_NAMES}=", re.IGNORECASE)
+_ENDS_IN_A_SECRET = re.compile(rf"{_QUERY_SECRET.pattern}[^&\s]*\Z", re.IGNORECASE)
 _FORMS = (
     re.compile(r"(?P<before>-----BEGIN [A-Z ]*PRIVATE KEY-----).*?(?P<after>-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL),
     re.compile(r"(?P<before>\bauthorization[\"']?\s*[:=]\s*)[^\r\n]+(?P<after>)", re.IGNORECASE),
@@ -116,7 +117,8 @@ def _user_info(address: str) -> re.Match[str] | None:
     """User and password of what is one address; None where it has none."""
     if not _USER_INFO.search("".join(address.split())):
         return None
-    return next((match for form in _ADDRESSES if (match := form.match(address))), None)
+    before_query = _QUERY_SECRET.split(address, maxsplit=1)[0]
+    return next((match for form in _ADDRESSES if (match := form.match(before_query))), None)
 
 
 def _without_user_info(match: re.Match[str]) -> str:
