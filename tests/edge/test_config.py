@@ -81,18 +81,23 @@ def test_a_secret_file_that_cannot_be_used_is_one_line(
 
 
 def test_what_came_in_as_a_secret_is_masked_from_then_on(
-    node_file: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+    node_file: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    options = {"sasl.password": "in-th3-options", "sasl.username": "${KAFKA_USER}", "client.rack": "${file:rack}"}
     monkeypatch.setenv("GATE_PASSWORD", "from-th3-environment")
+    monkeypatch.setenv("KAFKA_USER", "an0ther-of-the-environment")
+    (tmp_path / "rack").write_text("from-a-s3cret-file\n")
     path = node_file(
         cameras=[
             {"source": "rtsp://u:${GATE_PASSWORD}@h/1", "camera": "c.yaml"},
             {"source": "rtsp://u:in-th3-file@h/2", "camera": "d.yaml"},
         ],
-        kafka={"bootstrap_servers": "h:1", "options": {"sasl.password": "in-th3-options"}},
+        kafka={"bootstrap_servers": "h:1", "options": options},
     )
     config = load_node_config(path)
-    secrets = ("from-th3-environment", "in-th3-file", "in-th3-options")
+    secrets = (
+        "from-th3-environment", "in-th3-file", "in-th3-options", "an0ther-of-the-environment", "from-a-s3cret-file",
+    )  # fmt: skip
     for secret in secrets:
         assert mask(f"<{secret}>") == "<***>"
         assert secret not in repr(config)

@@ -128,6 +128,8 @@ def main() -> None:
             raise
         typer.echo(f"error: {one_line(error)}", err=True)
         sys.exit(1)
+    finally:
+        mask_tracebacks()  # again: typer has put its own way of printing them in place
 
 
 def one_line(error: SightlineError | OSError) -> str:

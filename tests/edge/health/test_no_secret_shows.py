@@ -201,3 +201,29 @@ def test_no_secret_shows_when_the_broker_cannot_be_reached_or_the_key_not_opened
     text = shown_by(node_file(log_format, bootstrap_servers="127.0.0.1:1", options=options), debug=True)
     assert "Traceback" in text
     assert_none_shows(text)
+
+
+@pytest.mark.parametrize("debug", [False, True], ids=["short", "debug"])
+def test_no_secret_shows_when_the_file_itself_is_wrong(debug: bool, tmp_path: Path) -> None:
+    """The YAML parser quotes the line that it does not understand, and cuts it."""
+    (tmp_path / "node.yaml").write_text('cameras: [{source: "rtsp://viewer:beg1nning-and-much-more-of-it@10.0.0.17/1"}}]')
+    ended = sightline("edge", "run", "--config", str(tmp_path / "node.yaml"), *(["--debug"] if debug else []))
+    assert ended.returncode == 1
+    assert "is not valid YAML" in ended.stderr
+    assert ("Traceback" in ended.stderr) == debug
+    assert_none_shows(ended.stdout + ended.stderr)
+
+
+@pytest.mark.parametrize("debug", [False, True], ids=["short", "debug"])
+def test_no_secret_shows_when_another_command_fails_at_a_camera(debug: bool, tmp_path: Path) -> None:
+    video = "http://viewer:${CAMERA_PASSWORD}@127.0.0.1:1/stream"
+    ended = sightline("demo", "--video", video, "--out", str(tmp_path / "demo"), *(["--debug"] if debug else []))
+    assert ended.returncode == 1
+    assert "http://viewer:***@127.0.0.1:1/stream: does not answer" in ended.stderr
+    assert ("ConnectionRefusedError" in ended.stderr) == debug
+    assert_none_shows(ended.stdout + ended.stderr)
+
+
+def sightline(*words: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-c", "from sightline.cli import main; main()", *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S, check=False, env=os.environ | SECRETS)
