@@ -10,7 +10,7 @@ from prometheus_client import Metric
 from sightline_contract.errors import ConfigError, PortInUseError
 from sightline_contract.labels import label_names
 from sightline_edge.config import MetricsConfig
-from sightline_edge.health.metrics import Metrics, MetricsServer, Stage
+from sightline_edge.health.metrics import WATCHED, Metrics, MetricsServer, Stage
 
 Scrape = Callable[[], dict[str, Metric]]
 
@@ -27,16 +27,10 @@ def test_frames_are_counted_by_camera_and_reason(metrics: Metrics, scrape: Scrap
         metrics.frame("gate")
     metrics.dropped("gate", "busy", 2)
     metrics.source_reconnected("yard")
-    metrics.withheld("gate", 5)
-    metrics.forwarded("detections", 4)
-    metrics.broker_reconnected("centre")
     found = scrape()
     assert values(found["sightline_edge_frames"], "_total") == {("gate",): 3, ("yard",): 0}
     assert values(found["sightline_edge_frames_dropped"], "_total") == {("gate", "busy"): 2}
     assert values(found["sightline_edge_source_reconnects"], "_total") == {("gate",): 0, ("yard",): 1}
-    assert values(found["sightline_edge_withheld"], "_total") == {("gate",): 5, ("yard",): 0}
-    assert values(found["sightline_edge_forwarded"], "_total") == {("detections",): 4}
-    assert values(found["sightline_edge_broker_reconnects"], "_total") == {("centre",): 1}
 
 
 @pytest.mark.parametrize("stage", Stage)
@@ -108,6 +102,23 @@ def test_watched_figures_are_read_when_asked_for(metrics: Metrics, scrape: Scrap
     assert values(first["sightline_edge_clock_offset_seconds"]) == {}  # unknown is not 0
     assert values(second["sightline_edge_spool_messages"]) == {("bulk",): 5, ("events",): 0}
     assert values(second["sightline_edge_clock_offset_seconds"]) == {(): -0.25}
+
+
+@pytest.mark.parametrize("name", WATCHED)
+def test_every_figure_that_others_own_comes_under_its_name_and_label(name: str, metrics: Metrics, scrape: Scrape) -> None:
+    watched = WATCHED[name]
+    metrics.watch(name, lambda: {"one": 2.5, "two": 3} if watched.label else 2.5)
+    family = scrape()[f"sightline_edge_{name}"]
+    expected = {("one",): 2.5, ("two",): 3.0} if watched.label else {(): 2.5}
+    assert values(family, "_total" if watched.counter else "") == expected
+    assert {label for sample in family.samples for label in sample.labels} == ({watched.label} if watched.label else set())
+    assert family.documentation == watched.meaning
+
+
+def test_a_label_shows_no_secret(metrics: Metrics, scrape: Scrape) -> None:
+    metrics.watch("broker_reconnects", lambda: {"sasl_ssl://node:secret@10.0.0.1": 1})
+    (labels,) = values(scrape()["sightline_edge_broker_reconnects"], "_total")
+    assert labels == ("sasl_ssl://node:***@10.0.0.1",)
 
 
 def test_a_figure_that_fails_hides_no_other_and_is_counted(

@@ -5,7 +5,7 @@ microseconds; what others own (a queue's depth, a clip's age) is read when Prome
 One that fails leaves its series out of that answer and is counted; the answer comes all the same.
 
 Series are bounded: labels are cameras and brokers of the settings, topics of the contract, reasons of the code, and the
-contract's 256 classes at the most (a class has 22 series from its first detection on).
+contract's 256 classes at the most (a class has 23 series from its first detection on).
 """
 
 import errno
@@ -19,7 +19,7 @@ from importlib.metadata import version
 
 import numpy as np
 from numpy.typing import NDArray
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, start_http_server
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -66,9 +66,16 @@ WATCHED: dict[str, _Watched] = {
     "spool_messages": _Watched(False, "Messages that wait for the centre, by lane.", "lane"),
     "spool_bytes": _Watched(False, "Bytes that wait for the centre."),
     "spool_oldest_seconds": _Watched(False, "Age of the oldest message that waits for the centre."),
-    "spool_dropped": _Watched(True, "Messages that size or age limits removed from the spool.", "reason"),
+    "spool_dropped": _Watched(True, "Messages that left the spool otherwise than to the centre.", "reason"),
+    "forwarded": _Watched(True, "Messages that the centre acknowledged.", "topic"),
+    "withheld": _Watched(True, "Detections that selection kept from the centre.", "camera"),
+    "centre_up": _Watched(False, "1 while the central broker takes messages, else 0."),
+    "broker_reconnects": _Watched(True, "Broker connections made again.", "broker"),
+    "local_undelivered": _Watched(True, "Copies that the local broker did not get."),
     "clock_offset_seconds": _Watched(False, "Node's clock minus the central broker's."),
+    "clock_offset_error_seconds": _Watched(False, "How far the clock offset may be off."),
     "oldest_frame_age_seconds": _Watched(False, "Age of the oldest frame in the clips on the disk."),
+    "clips_bytes": _Watched(False, "Size of the clips on the disk."),
     "certificate_days_left": _Watched(False, "Days until a certificate ends.", "certificate"),
 }
 
@@ -78,6 +85,7 @@ class Metrics:
 
     def __init__(self, node_id: str, cameras: Sequence[str], device: DeviceCollector | None = None) -> None:
         """``cameras`` are the ids of the node's cameras; every series of theirs is there from the start, at 0."""
+        disable_created_metrics()  # a series more for each, which says what start_time_seconds says
         self.registry = CollectorRegistry()
         self._make_counters(cameras)
         stages = self._histogram("stage_seconds", "Time of one stage of a frame or message.", ("stage",), STAGE_BUCKETS_S)
@@ -114,21 +122,9 @@ class Metrics:
         """Scores (0..1) and the contract's class ids of one frame's detections, [n] each."""
         self._scores.add(scores, class_ids)
 
-    def forwarded(self, topic: str, count: int = 1) -> None:
-        """Messages that the centre acknowledged."""
-        self._forwarded.labels(topic).inc(count)
-
-    def withheld(self, camera: str, count: int) -> None:
-        """Detections that selection kept from the centre."""
-        self._withheld[camera].inc(count)
-
     def source_reconnected(self, camera: str) -> None:
         """A camera's stream ended and was opened again."""
         self._source_reconnects[camera].inc()
-
-    def broker_reconnected(self, broker: str) -> None:
-        """A connection was made again; ``broker`` is ``centre`` or ``local``."""
-        self._broker_reconnects.labels(broker).inc()
 
     def model(self, name: str, version: str, digest: str) -> None:
         """The model that runs from now on; the one before is no longer shown."""
@@ -145,13 +141,9 @@ class Metrics:
     def _make_counters(self, cameras: Sequence[str]) -> None:
         frames = self._counter("frames", "Frames that came from the camera.", ("camera",))
         self._dropped = self._counter("frames_dropped", "Frames left out, by reason.", ("camera", "reason"))
-        withheld = self._counter("withheld", "Detections that selection kept from the centre.", ("camera",))
         reconnects = self._counter("source_reconnects", "Streams that ended and were opened again.", ("camera",))
         self._frames = {camera: frames.labels(camera) for camera in cameras}
-        self._withheld = {camera: withheld.labels(camera) for camera in cameras}
         self._source_reconnects = {camera: reconnects.labels(camera) for camera in cameras}
-        self._forwarded = self._counter("forwarded", "Messages that the centre acknowledged.", ("topic",))
-        self._broker_reconnects = self._counter("broker_reconnects", "Broker connections made again.", ("broker",))
 
     def _counter(self, name: str, meaning: str, labels: Sequence[str] = ()) -> Counter:
         return Counter(f"{PREFIX}_{name}", meaning, labels, registry=self.registry)
