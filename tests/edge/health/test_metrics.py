@@ -147,6 +147,13 @@ def test_a_figure_that_nobody_knows_is_refused(metrics: Metrics) -> None:
         metrics.watch("spool_depth", lambda: 0)
 
 
+def test_a_counter_is_one_series(metrics: Metrics, scrape: Scrape) -> None:
+    metrics.dropped("gate", "busy")
+    found = scrape()
+    assert {sample.name for sample in found["sightline_edge_frames_dropped"].samples} == {"sightline_edge_frames_dropped_total"}
+    assert not any(name.endswith("_created") for name in found)
+
+
 def test_two_nodes_of_one_process_have_figures_of_their_own(metrics: Metrics, scrape: Scrape) -> None:
     other = Metrics("gate-south", ["gate"])
     other.frame("gate")

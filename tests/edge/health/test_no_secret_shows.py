@@ -217,7 +217,8 @@ def test_no_secret_shows_when_the_file_itself_is_wrong(debug: bool, tmp_path: Pa
 @pytest.mark.parametrize("debug", [False, True], ids=["short", "debug"])
 def test_no_secret_shows_when_another_command_fails_at_a_camera(debug: bool, tmp_path: Path) -> None:
     video = "http://viewer:${CAMERA_PASSWORD}@127.0.0.1:1/stream"
-    ended = sightline("demo", "--video", video, "--out", str(tmp_path / "demo"), *(["--debug"] if debug else []))
+    ports = ["--port", str(free_port()), "--sql-port", str(free_port())]
+    ended = sightline("demo", "--video", video, "--out", str(tmp_path / "demo"), *ports, *(["--debug"] if debug else []))
     assert ended.returncode == 1
     assert "http://viewer:***@127.0.0.1:1/stream: does not answer" in ended.stderr
     assert ("ConnectionRefusedError" in ended.stderr) == debug

@@ -85,7 +85,8 @@ class Metrics:
 
     def __init__(self, node_id: str, cameras: Sequence[str], device: DeviceCollector | None = None) -> None:
         """``cameras`` are the ids of the node's cameras; every series of theirs is there from the start, at 0."""
-        disable_created_metrics()  # a series more for each, which says what start_time_seconds says
+        # The library's own start times, a series for every counter and histogram: start_time_seconds says it once.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         self._make_counters(cameras)
         stages = self._histogram("stage_seconds", "Time of one stage of a frame or message.", ("stage",), STAGE_BUCKETS_S)
