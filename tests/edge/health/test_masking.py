@@ -130,6 +130,15 @@ def test_what_holds_no_secret_stays_as_it_is(line: str) -> None:
     assert mask(line) == line
 
 
+def test_a_secret_that_is_part_of_a_name_does_not_free_what_stands_under_it() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(masking, "_register", masking._Register())
+        for secret in ("secret", "pass", "://v", "two words"):
+            register_secret(secret)
+        assert "Q1" not in mask("client_secret=Q1&password=Q1 rtsp://viewer:Q1@h/ authorization: Basic Q1")
+        assert "words" not in mask("password=two words")
+
+
 def test_a_short_value_does_not_hide_ordinary_words() -> None:
     register_secret("554")
     assert mask("port 554") == "port 554"

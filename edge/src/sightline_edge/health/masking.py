@@ -28,22 +28,21 @@ _NAMES = (
     r"|pass|auth|sig|signature)"
 )
 # User info ends at the last @. Digits and a slash after the colon are a port, whose path may have a query with an @.
-_USER_INFO = re.compile(r"(?P<before>(?:\\?/){2}[^:/?#\s]*:)(?!\d{1,5}/[^@\s]*\?)(?P<hidden>\S*)@(?P<rest>[^&\s]*)")
+_USER_INFO = re.compile(r"(?:\\?/){2}[^:/?#\s]*:(?!\d{1,5}/[^@\s]*\?)(?P<secret>\S*)@(?P<rest>[^&\s]*)")
 # That @ may itself stand in a query's secret, whose end is then no host.
 _QUERY_SECRET = re.compile(rf"[?&]{_NAMES}=", re.IGNORECASE)
 _ENDS_IN_A_SECRET = re.compile(rf"{_QUERY_SECRET.pattern}[^&\s]*\Z", re.IGNORECASE)
 _FORMS = (
-    re.compile(r"(?P<before>-----BEGIN [A-Z ]*PRIVATE KEY-----).*?(?P<after>-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL),
-    re.compile(r"(?P<before>\bauthorization[\"']?\s*[:=]\s*)[^\r\n]+(?P<after>)", re.IGNORECASE),
+    re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----(?P<secret>.*?)(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL),
+    re.compile(r"\bauthorization[\"']?\s*[:=]\s*(?P<secret>[^\r\n]+)", re.IGNORECASE),
     # An address in the query of another.
-    re.compile(r"(?P<before>%3A%2F%2F(?:(?!%3A|%2F|%3F)\S)*%3A)\S*(?P<after>%40)", re.IGNORECASE),
+    re.compile(r"%3A%2F%2F(?:(?!%3A|%2F|%3F)\S)*%3A(?P<secret>\S*)%40", re.IGNORECASE),
     re.compile(
-        rf"(?P<before>\b{_NAMES}[\"']?(?:=|%3D|\s*:\s*|\s+=\s+))"
-        r"(?:\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'|[^&\s]+)(?P<after>)",
+        rf"\b{_NAMES}[\"']?(?:=|%3D|\s*:\s*|\s+=\s+)"
+        r"(?P<secret>\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'|[^&\s]+)",
         re.IGNORECASE,
     ),
 )
-_MASKED = rf"\g<before>{STARS}\g<after>"
 # An address by itself: as RFC 3986 reads it and FFmpeg does, or with a password in which a slash, ? or # was left unencoded.
 _ADDRESSES = tuple(
     re.compile(rf"[a-z][a-z0-9+.\-]*://(?P<user>[^:/?#]*):(?P<password>{characters}*)@", re.IGNORECASE | re.DOTALL)
@@ -66,9 +65,9 @@ class _Register:
             ordered = sorted(self._forms, key=lambda form: (-len(form), form))
             self._pattern = re.compile("|".join(map(re.escape, ordered))) if ordered else None
 
-    def hide(self, text: str) -> str:
+    def spans(self, text: str) -> list[tuple[int, int]]:
         pattern = self._pattern
-        return pattern.sub(STARS, text) if pattern else text
+        return [match.span() for match in pattern.finditer(text)] if pattern else []
 
 
 _register = _Register()
@@ -98,19 +97,33 @@ def is_secret_name(name: str) -> bool:
 
 def mask(text: str) -> str:
     """``text`` as it may be shown."""
-    text = _USER_INFO.sub(_without_user_info, _register.hide(text))
-    for form in _FORMS:
-        text = form.sub(_MASKED, text)
-    return text
+    return _with_stars(text, _secrets_in(text))
 
 
 def mask_password(source: str) -> str:
     """The source of a camera as it may be shown. It is one address, so that a space is no end of its password."""
-    source = _register.hide(source)
-    if match := _user_info(source):
-        one_word = "".join(match["password"].split())
-        source = f"{source[: match.start('password')]}{one_word}{source[match.end('password') :]}"
-    return mask(source)
+    match = _user_info(source)
+    return _with_stars(source, _secrets_in(source) + ([match.span("password")] if match else []))
+
+
+def _secrets_in(text: str) -> list[tuple[int, int]]:
+    """Where secrets stand. All are sought in the text as it came: one that is hidden must not keep another from being found."""
+    spans = _register.spans(text)
+    for match in _USER_INFO.finditer(text):
+        ends_in_a_secret = _ENDS_IN_A_SECRET.search(match["secret"])
+        spans.append((match.start("secret"), match.end("rest" if ends_in_a_secret else "secret")))
+    return spans + [match.span("secret") for form in _FORMS for match in form.finditer(text)]
+
+
+def _with_stars(text: str, spans: list[tuple[int, int]]) -> str:
+    """``text`` with its spans replaced, those that touch as one."""
+    shown: list[str] = []
+    shown_to = -1
+    for start, end in sorted(span for span in spans if span[0] < span[1]):
+        if start > shown_to:
+            shown += [text[max(shown_to, 0) : start], STARS]
+        shown_to = max(shown_to, end)
+    return "".join([*shown, text[max(shown_to, 0) :]])
 
 
 def _user_info(address: str) -> re.Match[str] | None:
@@ -119,11 +132,6 @@ def _user_info(address: str) -> re.Match[str] | None:
         return None
     before_query = _QUERY_SECRET.split(address, maxsplit=1)[0]
     return next((match for form in _ADDRESSES if (match := form.match(before_query))), None)
-
-
-def _without_user_info(match: re.Match[str]) -> str:
-    rest = "" if _ENDS_IN_A_SECRET.search(match["hidden"]) else f"@{match['rest']}"
-    return f"{match['before']}{STARS}{rest}"
 
 
 def mask_mapping(values: Mapping[Any, Any]) -> dict[str, Any]:
