@@ -9,7 +9,7 @@ import pytest
 
 from sightline_contract.errors import SourceError
 from sightline_edge.capture import Source, open_source
-from sightline_edge.config import mask_password
+from sightline_edge.health.masking import mask_password
 
 START_US = 1_700_000_000_000_000
 

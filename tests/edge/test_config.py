@@ -1,3 +1,4 @@
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -6,6 +7,7 @@ import yaml
 
 from sightline_contract.errors import ConfigError
 from sightline_edge.config import load_node_config
+from sightline_edge.health.masking import mask
 
 EXAMPLE = Path(__file__).parents[2] / "edge" / "configs" / "node.yaml"
 
@@ -43,6 +45,78 @@ def test_secrets_come_from_the_environment(node_file: Callable[..., Path], monke
     config = load_node_config(path)
     assert config.cameras[0].source == "rtsp://u:s3cret@h/1"
     assert config.kafka.options == {"sasl.password": "s3cret"}
+
+
+def test_secrets_come_from_files_of_the_folder_or_of_a_variable(
+    node_file: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    credentials = tmp_path / "credentials"
+    credentials.mkdir()
+    (credentials / "camera").write_bytes(b"w1th an end\n")
+    (credentials / "kafka").write_bytes(b"two\nlines\r\n")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(credentials))
+    path = node_file(
+        cameras=[{"source": "rtsp://u:${file:$CREDENTIALS_DIRECTORY/camera}@h/1", "camera": "c.yaml"}],
+        kafka={"bootstrap_servers": "h:1", "options": {"ssl.key.password": "${file:credentials/kafka}"}},
+        local_broker={"kind": "kafka", "options": {"sasl.password": f"${{file:{credentials}/camera}}"}},
+    )
+    config = load_node_config(path)
+    assert config.cameras[0].source == "rtsp://u:w1th an end@h/1"
+    assert config.kafka.options == {"ssl.key.password": "two\nlines"}
+    assert config.local_broker is not None
+    assert config.local_broker.options == {"sasl.password": "w1th an end"}
+
+
+@pytest.mark.parametrize(
+    ("content", "says"), [(None, "No such file"), (b"\xff\xfe", "is not UTF-8 text"), (b"x" * 70_000, "too large for a secret")]
+)
+def test_a_secret_file_that_cannot_be_used_is_one_line(
+    content: bytes | None, says: str, node_file: Callable[..., Path], tmp_path: Path
+) -> None:
+    if content is not None:
+        (tmp_path / "secret").write_bytes(content)
+    path = node_file(cameras=[{"source": "rtsp://u:${file:secret}@h/1", "camera": "c.yaml"}])
+    with pytest.raises(ConfigError, match=rf"^{path}: names {tmp_path}/secret, which [^\n]*{says}[^\n]*$"):
+        load_node_config(path)
+
+
+def test_what_came_in_as_a_secret_is_masked_from_then_on(
+    node_file: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"sasl.password": "in-th3-options", "sasl.username": "${KAFKA_USER}", "client.rack": "${file:rack}"}
+    monkeypatch.setenv("GATE_PASSWORD", "from-th3-environment")
+    monkeypatch.setenv("KAFKA_USER", "an0ther-of-the-environment")
+    (tmp_path / "rack").write_text("from-a-s3cret-file\n")
+    path = node_file(
+        cameras=[
+            {"source": "rtsp://u:${GATE_PASSWORD}@h/1", "camera": "c.yaml"},
+            {"source": "rtsp://u:in-th3-file@h/2", "camera": "d.yaml"},
+        ],
+        kafka={"bootstrap_servers": "h:1", "options": options},
+    )
+    config = load_node_config(path)
+    secrets = (
+        "from-th3-environment", "in-th3-file", "in-th3-options", "an0ther-of-the-environment", "from-a-s3cret-file",
+    )  # fmt: skip
+    for secret in secrets:
+        assert mask(f"<{secret}>") == "<***>"
+        assert secret not in repr(config)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "cameras: [{source: 'rtsp://u:wh0le-secret@h/1'}]",
+        "kafka: {options: {sasl.password: [wh0le-secret]}}",
+        "cameras: {password: wh0le-secret",
+        "kafka: 'rtsp://u:wh0le-secret@h/1'",
+    ],
+)
+def test_an_error_in_the_file_does_not_repeat_its_values_not_even_in_the_trace(text: str, tmp_path: Path) -> None:
+    (tmp_path / "node.yaml").write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_node_config(tmp_path / "node.yaml")
+    assert "wh0le-secret" not in mask("".join(traceback.format_exception(caught.value)))
 
 
 def test_a_secret_that_the_environment_lacks_is_named(node_file: Callable[..., Path]) -> None:

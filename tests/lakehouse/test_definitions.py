@@ -3,15 +3,18 @@ from dataclasses import replace
 
 import pyarrow as pa
 import pytest
-from deltalake import DeltaTable
+from deltalake import DeltaTable, write_deltalake
+from sample_tables import as_arrow, sample_rows
 
 from sightline_contract.errors import ConfigError, StorageError
+from sightline_lakehouse import ddl
 from sightline_lakehouse.arrow import arrow_schema, arrow_type, spark_type
 from sightline_lakehouse.checks import checks_of
 from sightline_lakehouse.ddl import TABLE_PROPERTIES, create_local_tables, create_table_sql, table_location
 from sightline_lakehouse.generate import COMMAND, REPOSITORY, generated_files
 from sightline_lakehouse.quality import GATED_TABLES
-from sightline_lakehouse.tables import ALERTS, ALL_TABLES, LINE_CROSSINGS, TRACKER_FACTS, Column, Table
+from sightline_lakehouse.tables import ALERTS, ALL_TABLES, LINE_CROSSINGS, NODE_STATUS, TRACKER_FACTS, Column, Table
+from sightline_streaming.delta_sink import append_to_folder
 from sightline_streaming.fact_columns import FACT_COLUMNS
 
 
@@ -57,9 +60,48 @@ WHAT_TO_DO = "give a new table_root and a new checkpoint_root"
 def test_a_table_that_another_release_laid_out_is_refused_in_one_line(columns, complaint, tmp_path):
     create_local_tables(str(tmp_path), (replace(TRACKER_FACTS, columns=columns),))
     with pytest.raises(ConfigError) as caught:
-        create_local_tables(str(tmp_path), (LINE_CROSSINGS, TRACKER_FACTS))
+        create_local_tables(str(tmp_path), (LINE_CROSSINGS, NODE_STATUS, TRACKER_FACTS))
     where = table_location(str(tmp_path), TRACKER_FACTS)
     assert str(caught.value) == f"{where}: another release made this table, it has {complaint}: {WHAT_TO_DO}"
+
+
+NEW_COLUMNS = tuple(column for column in NODE_STATUS.columns if column.name.startswith(("spool", "detections", "clock")))
+OLD_NODE_STATUS = replace(NODE_STATUS, columns=tuple(c for c in NODE_STATUS.columns if c not in NEW_COLUMNS))
+
+
+def test_a_table_of_an_earlier_release_gets_the_columns_that_may_be_null_and_keeps_its_rows(tmp_path):
+    old_rows = sample_rows()["gold.node_status"]
+    create_local_tables(str(tmp_path), (OLD_NODE_STATUS,))
+    location = table_location(str(tmp_path), NODE_STATUS)
+    write_deltalake(location, as_arrow(OLD_NODE_STATUS, old_rows), mode="append")
+    create_local_tables(str(tmp_path), (NODE_STATUS,))
+    create_local_tables(str(tmp_path), (NODE_STATUS,))
+    table = DeltaTable(location)
+    assert table.version() == 2  # created, written, changed once
+    found = pa.schema(table.schema().to_arrow())
+    assert {field.name: field for field in found} == {field.name: field for field in arrow_schema(NODE_STATUS)}
+    rows = table.to_pyarrow_table()
+    assert rows.num_rows == len(old_rows) > 0
+    assert all(rows[column.name].null_count == rows.num_rows for column in NEW_COLUMNS)
+
+
+def test_an_append_to_such_a_table_goes_by_the_names_of_the_columns(tmp_path):
+    create_local_tables(str(tmp_path), (OLD_NODE_STATUS,))
+    create_local_tables(str(tmp_path), (NODE_STATUS,))
+    row = sample_rows()["gold.node_status"][0] | {"spool_messages": 7, "spool_oldest_s": 2.5}
+    append_to_folder(as_arrow(NODE_STATUS, [row]), table_location(str(tmp_path), NODE_STATUS), "archive", 1)
+    (found,) = DeltaTable(table_location(str(tmp_path), NODE_STATUS)).to_pyarrow_table().to_pylist()
+    assert found == dict.fromkeys(column.name for column in NEW_COLUMNS) | row
+
+
+def test_jobs_that_start_at_once_change_a_table_of_an_earlier_release_once(tmp_path):
+    create_local_tables(str(tmp_path), (OLD_NODE_STATUS,))
+    location = table_location(str(tmp_path), NODE_STATUS)
+    stale = DeltaTable(location)
+    create_local_tables(str(tmp_path), (NODE_STATUS,))
+    ddl._add_missing_columns(stale, NODE_STATUS)  # as a job does that looked before the other one wrote
+    assert DeltaTable(location).version() == 1
+    assert len(stale.schema().fields) == len(NODE_STATUS.columns)
 
 
 @pytest.mark.parametrize("name", sorted({column.type for table in ALL_TABLES for column in table.columns}))

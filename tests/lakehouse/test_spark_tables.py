@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 from deltalake import DeltaTable
-from sample_tables import sample_rows, write_rows
+from sample_tables import as_arrow, sample_rows, write_rows
 
 from sightline_contract.errors import ConfigError
 from sightline_lakehouse import ddl
@@ -19,7 +19,17 @@ from sightline_lakehouse.ddl import (
     table_location,
 )
 from sightline_lakehouse.maintenance import maintain
-from sightline_lakehouse.tables import ALL_TABLES, LINE_CROSSINGS, OBJECT_COUNTS, TRACK_SEGMENTS, TRACKER_FACTS, Column
+from sightline_lakehouse.quality import run_quality_gate
+from sightline_lakehouse.tables import (
+    ALL_TABLES,
+    LINE_CROSSINGS,
+    NODE_STATUS,
+    OBJECT_COUNTS,
+    TRACK_SEGMENTS,
+    TRACKER_FACTS,
+    Column,
+)
+from sightline_streaming.delta_sink import append_with_spark
 
 pytestmark = pytest.mark.spark
 
@@ -47,6 +57,31 @@ def test_spark_refuses_a_table_that_another_release_laid_out(spark, tmp_path, mo
         create_tables(
             spark, str(tmp_path), (replace(TRACKER_FACTS, columns=(*TRACKER_FACTS.columns, Column("part2", "int", ""))),)
         )
+
+
+@pytest.mark.filterwarnings("default::DeprecationWarning")  # Great Expectations'
+def test_spark_adds_columns_that_may_be_null_and_writer_and_gate_work_on_what_comes_of_it(spark, tmp_path, monkeypatch):
+    """A table of an earlier release, on an object store; here a folder is taken for one."""
+    old = replace(NODE_STATUS, columns=tuple(c for c in NODE_STATUS.columns if not c.name.startswith(("spool_", "clock_"))))
+    rows = sample_rows()["gold.node_status"]
+    location = table_location(str(tmp_path), NODE_STATUS)
+    with monkeypatch.context() as patch:
+        patch.setattr(ddl, "is_local", lambda _: False)
+        create_tables(spark, str(tmp_path), (old,))
+        append_with_spark(spark, as_arrow(old, rows[:3]), location, "before", 1)
+        create_tables(spark, str(tmp_path), (NODE_STATUS,))
+        create_tables(spark, str(tmp_path), (NODE_STATUS,))
+    news = [rows[3] | {"spool_messages": 7, "spool_oldest_s": 2.5}, rows[4] | {"spool_messages": -1}]
+    append_with_spark(spark, as_arrow(NODE_STATUS, news), location, "after", 1)
+    table = DeltaTable(location)
+    assert table.version() == 3
+    comments = {field.name: field.metadata["comment"] for field in table.schema().fields}
+    assert comments == {column.name: column.description for column in NODE_STATUS.columns}
+    found = {row["reported_at"]: row["spool_messages"] for row in table.to_pyarrow_table().to_pylist()}
+    assert found == {row["reported_at"]: row.get("spool_messages") for row in (*rows[:3], *news)}
+    # What is unknown is no fault; what cannot be is.
+    (verdict,) = run_quality_gate(spark, str(tmp_path), tables=(NODE_STATUS,)).tables
+    assert (verdict.rows, verdict.failed) == (5, {"between:spool_messages": 1})
 
 
 def test_both_ways_tell_a_table_that_was_written_to_from_one_that_was_not(spark, tmp_path):

@@ -11,9 +11,12 @@ from sightline_contract.errors import ConfigError
 
 
 class Settings(BaseModel):
-    """Base of every configuration model: read once at the entry point, never changed, unknown keys refused."""
+    """Base of every configuration model: read once at the entry point, never changed, unknown keys refused.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    A value that is wrong may be a secret: errors name the key and say what is wrong, and do not show the value.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 AnySettings = TypeVar("AnySettings", bound=Settings)
@@ -43,7 +46,8 @@ def _read_document(path: Path, model: type[Settings]) -> dict[str, Any]:
     except yaml.YAMLError as error:
         where = getattr(error, "problem_mark", None)
         line = f", line {where.line + 1}" if where else ""
-        raise ConfigError(f"{path}{line}: is not valid YAML ({getattr(error, 'problem', None) or error})") from error
+        # The parser's own error quotes the line, which may hold a secret, and cuts it so that nobody can see where that ends.
+        raise ConfigError(f"{path}{line}: is not valid YAML ({getattr(error, 'problem', None) or error})") from None
     if not isinstance(document, dict):
         raise ConfigError(f"{path}: holds no settings: expected 'key: value' lines such as {_example_keys(model)}")
     return document

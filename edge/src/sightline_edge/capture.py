@@ -17,8 +17,9 @@ import cv2
 import numpy as np
 
 from sightline_contract.errors import SourceError
-from sightline_edge.config import is_address, mask_password
+from sightline_edge.config import is_address
 from sightline_edge.frame import Frame, Pixels
+from sightline_edge.health.masking import mask_password
 
 logger = logging.getLogger(__name__)
 

@@ -1,9 +1,7 @@
 """``sightline edge``: the node as a process. Results go to standard output, messages to standard error."""
 
 import json
-import logging
 import signal
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
@@ -12,6 +10,7 @@ from typing import Annotated
 import typer
 
 from sightline_edge.config import load_node_config
+from sightline_edge.health.logs import configure
 from sightline_edge.node import Node, Progress, Summary
 
 edge_app = typer.Typer(no_args_is_help=True)
@@ -31,9 +30,9 @@ def run(
     ] = False,
 ) -> None:
     """Read cameras, find objects, send detections and events to Kafka, until the sources end or Ctrl-C."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
-    logging.getLogger("sightline_edge.librdkafka").setLevel(logging.CRITICAL)
-    node = Node(load_node_config(config))
+    settings = load_node_config(config)
+    configure(settings.log, settings.node_id)
+    node = Node(settings)
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
         node.stop()

@@ -1,7 +1,5 @@
 """A node's settings: which cameras it reads, with which model, and where its detections go."""
 
-import os
-import re
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -11,12 +9,11 @@ from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from sightline_contract.batch import MAX_APPEARANCE_SIZE
 from sightline_contract.camera import Name, Score
-from sightline_contract.errors import ConfigError
 from sightline_contract.labels import label_names
 from sightline_contract.model_card import Layout
 from sightline_contract.settings import Settings, load_settings
-
-_REFERENCE = re.compile(r"\$\{(\w+)\}")
+from sightline_edge.health.masking import mask_password
+from sightline_edge.health.references import expand, expand_options
 
 
 class Pace(StrEnum):
@@ -39,7 +36,7 @@ class Kafka(Settings):
 
     bootstrap_servers: str
     tls: Tls | None = None
-    options: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    options: dict[str, str | int | float | bool] = Field(default_factory=dict, repr=False)
     # How long the end of the recordings waits for the centre to take what the spool still holds.
     send_timeout_s: Annotated[float, Field(gt=0)] = 60.0
 
@@ -90,7 +87,7 @@ class LocalBroker(Settings):
     port: Annotated[int, Field(ge=1, le=65535)] = 1883
     tls: Tls | None = None
     # librdkafka's options for a Kafka at the edge.
-    options: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    options: dict[str, str | int | float | bool] = Field(default_factory=dict, repr=False)
     give_detections: bool = True
     take: tuple[Name, ...] = ()
 
@@ -122,10 +119,33 @@ class MetricsConfig(Settings):
     port: Annotated[int, Field(ge=0, le=65535)] = 9108  # 0 takes a free one
 
 
+class LogFormat(StrEnum):
+    """How log lines are written."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class LogLevel(StrEnum):
+    """The least that is logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class LogConfig(Settings):
+    """Log lines on standard error: for people, or a JSON object a line."""
+
+    format: LogFormat = LogFormat.TEXT
+    level: LogLevel = LogLevel.INFO
+
+
 class CameraSource(Settings):
     """A camera: where its frames come from (file, folder of images, RTSP or HTTP address) and its camera file."""
 
-    source: Annotated[str, Field(min_length=1)]
+    source: Annotated[str, Field(min_length=1, repr=False)]
     camera: Path
 
 
@@ -197,6 +217,7 @@ class NodeConfig(Settings):
     neighbours: Neighbours | None = None
     clips: ClipsConfig | None = None
     metrics: MetricsConfig | None = None
+    log: LogConfig = LogConfig()
     # Detections below are not sent. Low on purpose: the tracker finds hidden objects again by weak detections.
     min_score: Score = 0.1
     batch_s: Annotated[float, Field(gt=0, le=1)] = 1.0
@@ -230,43 +251,31 @@ class NodeConfig(Settings):
 
 
 def load_node_config(path: Path) -> NodeConfig:
-    """Read ``path``, put ``${NAME}`` of the environment into sources and Kafka options, and make paths absolute.
+    """Read ``path``, put ``${NAME}`` and ``${file:PATH}`` into sources and brokers' options, and make paths absolute.
 
-    Secrets are thus never in the file. Raises ConfigError.
+    Secrets are thus never in the file, and what came in this way is masked from then on. Raises ConfigError.
     """
     config = load_settings(path, NodeConfig)
     folder = path.absolute().parent
     cameras = tuple(
-        CameraSource(source=_located(_expanded(entry.source, path), folder), camera=_absolute(entry.camera, folder))
+        CameraSource(source=_located(expand(entry.source, str(path), folder), folder), camera=_absolute(entry.camera, folder))
         for entry in config.cameras
     )
-    options = {key: _expanded(value, path) if isinstance(value, str) else value for key, value in config.kafka.options.items()}
-    kafka = config.kafka.model_copy(update={"options": options})
+    kafka = config.kafka.model_copy(update={"options": expand_options(config.kafka.options, str(path), folder)})
+    local = config.local_broker
+    if local is not None:
+        local = local.model_copy(update={"options": expand_options(local.options, str(path), folder)})
     looks = config.appearance
     if looks is not None:
         looks = looks.model_copy(update={"model": _absolute(looks.model, folder)})
-    model, state = _absolute(config.model, folder), _absolute(config.state, folder)
-    return config.model_copy(update={"cameras": cameras, "kafka": kafka, "model": model, "appearance": looks, "state": state})
+    changes = {"cameras": cameras, "kafka": kafka, "local_broker": local, "appearance": looks}
+    paths = {"model": _absolute(config.model, folder), "state": _absolute(config.state, folder)}
+    return config.model_copy(update={**changes, **paths})
 
 
 def is_address(source: str) -> bool:
     """Whether a source is a network address and not a path."""
     return "://" in source
-
-
-def mask_password(source: str) -> str:
-    """``source`` as it may be shown: the password of an address replaced by stars."""
-    without_user = re.sub(r"(?<=://)([^:/?@\s]*):(?!\d+/)[^?\s]*@", r"\1:***@", source)
-    return re.sub(r"(?i)\b(password|passwd|pwd|token)=[^&\s]*", r"\1=***", without_user)
-
-
-def _expanded(text: str, path: Path) -> str:
-    def value_of(match: re.Match[str]) -> str:
-        if match[1] not in os.environ:
-            raise ConfigError(f"{path}: names ${{{match[1]}}}, which the environment does not have: set it")
-        return os.environ[match[1]]
-
-    return _REFERENCE.sub(value_of, text)
 
 
 def _located(source: str, folder: Path) -> str:

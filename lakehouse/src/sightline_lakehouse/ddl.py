@@ -1,9 +1,10 @@
 """Creating the tables below a table root, and showing them to SQL users by name.
 
-A root is a folder or an object store's address; every table's place below it is in tables.py. Creating is idempotent and
-never changes a table that exists: one with other columns, as an earlier release may have left it, is refused. A folder gets
-its tables from delta-rs, which takes milliseconds where Spark takes a second a table and a JVM; an object store gets them
-from Spark, whose commits there must have a single kind of writer. Both ways make the same table, which a test holds.
+A root is a folder or an object store's address; every table's place below it is in tables.py. Creating is idempotent. A
+table that an earlier release made gets the columns that it lacks where they may be NULL, which no row of it and no reader of
+it minds; one that differs otherwise is refused. A folder gets its tables from delta-rs, which takes milliseconds where Spark
+takes a second a table and a JVM; an object store gets them from Spark, whose commits there must have a single kind of
+writer. Both ways make the same table, which a test holds.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from sightline_contract.errors import ConfigError, StorageError
-from sightline_lakehouse.tables import ALL_TABLES, Table
+from sightline_lakehouse.tables import ALL_TABLES, Column, Table
 
 if TYPE_CHECKING:
+    from deltalake import DeltaTable
     from pyspark.sql import SparkSession
 
 # appendOnly is not among them: it would forbid the deletes that keep retention_days.
@@ -48,9 +50,7 @@ def path_identifier(location: str) -> str:
 
 def create_table_sql(table: Table, root: str) -> str:
     """The statement that creates the table below ``root`` unless it is there."""
-    columns = ",\n  ".join(
-        f"`{c.name}` {c.type}{'' if c.nullable else ' NOT NULL'} COMMENT {_text(c.description)}" for c in table.columns
-    )
+    columns = ",\n  ".join(map(_column_sql, table.columns))
     partitions = ", ".join(f"`{name}`" for name in table.partition_by)
     properties = ", ".join(f"{_text(key)} = {_text(value)}" for key, value in sorted(TABLE_PROPERTIES.items()))
     return (
@@ -60,7 +60,7 @@ def create_table_sql(table: Table, root: str) -> str:
 
 
 def create_tables(spark: SparkSession, root: str, tables: tuple[Table, ...] = ALL_TABLES) -> None:
-    """Create below ``root`` every table that is not there yet.
+    """Create below ``root`` every table that is not there yet, and add columns that may be NULL to those that lack them.
 
     Raises StorageError where the root refuses, ConfigError where a table is there with other columns.
     """
@@ -70,16 +70,18 @@ def create_tables(spark: SparkSession, root: str, tables: tuple[Table, ...] = AL
     for table in tables:
         spark.sql(create_table_sql(table, root))
         location = table_location(root, table)
-        _require_columns(table, location, dict(spark.table(path_identifier(location)).dtypes))
+        found = dict(spark.table(path_identifier(location)).dtypes)
+        if missing := _missing_columns(table, found):
+            spark.sql(f"ALTER TABLE {path_identifier(location)} ADD COLUMNS ({', '.join(map(_column_sql, missing))})")
+        _require_columns(table, location, found | {column.name: column.type for column in missing})
 
 
 def create_local_tables(root: str, tables: tuple[Table, ...] = ALL_TABLES) -> None:
     """Create the tables in a folder without Spark; raises as ``create_tables`` does."""
-    import pyarrow as pa
     from deltalake import DeltaTable
     from deltalake.exceptions import DeltaError
 
-    from sightline_lakehouse.arrow import arrow_schema, spark_type
+    from sightline_lakehouse.arrow import arrow_schema
 
     for table in tables:
         location = table_location(root, table)
@@ -93,10 +95,49 @@ def create_local_tables(root: str, tables: tuple[Table, ...] = ALL_TABLES) -> No
                 description=table.description,
                 configuration=dict(TABLE_PROPERTIES),
             )
+            _add_missing_columns(created, table)
         except (OSError, DeltaError) as error:
             raise StorageError(f"{location}: cannot be created ({_first_line(error)}): check the table root") from error
-        found = {field.name: spark_type(field.type) for field in pa.schema(created.schema().to_arrow())}
-        _require_columns(table, location, found)
+        _require_columns(table, location, _column_types(created))
+
+
+def _add_missing_columns(existing: DeltaTable, table: Table) -> None:
+    """Add what ``_missing_columns`` finds; raises DeltaError."""
+    import pyarrow as pa
+    from deltalake import Schema
+    from deltalake.exceptions import DeltaError
+
+    from sightline_lakehouse.arrow import arrow_schema
+
+    missing = _missing_columns(table, _column_types(existing))
+    if not missing:
+        return
+    schema = arrow_schema(table)
+    fields = Schema.from_arrow(pa.schema([schema.field(column.name) for column in missing])).fields
+    try:
+        existing.alter.add_columns(fields)
+    except DeltaError:
+        # Jobs that start at the same time do the same: the first adds the columns, and the others find them.
+        existing.update_incremental()
+        if _missing_columns(table, _column_types(existing)):
+            raise
+
+
+def _column_types(existing: DeltaTable) -> dict[str, str]:
+    """Spark SQL types by column."""
+    import pyarrow as pa
+
+    from sightline_lakehouse.arrow import spark_type
+
+    return {field.name: spark_type(field.type) for field in pa.schema(existing.schema().to_arrow())}
+
+
+def _missing_columns(table: Table, found: Mapping[str, str]) -> tuple[Column, ...]:
+    """Columns to add to a table that has those ``found``; none where one of them could not be, so that it is left alone."""
+    missing = tuple(column for column in table.columns if column.name not in found)
+    known = {column.name: column.type for column in table.columns}
+    same = all(known.get(name) == type_ for name, type_ in found.items())
+    return missing if same and all(column.nullable for column in missing) else ()
 
 
 def _require_columns(table: Table, location: str, found: Mapping[str, str]) -> None:
@@ -142,6 +183,10 @@ def register_tables(spark: SparkSession, root: str, tables: tuple[Table, ...] = 
         # Dropping an external table leaves its files.
         spark.sql(f"DROP TABLE IF EXISTS `{table.layer}`.`{table.name}`")
         spark.sql(f"CREATE TABLE `{table.layer}`.`{table.name}` USING DELTA LOCATION {_text(table_location(root, table))}")
+
+
+def _column_sql(column: Column) -> str:
+    return f"`{column.name}` {column.type}{'' if column.nullable else ' NOT NULL'} COMMENT {_text(column.description)}"
 
 
 def _text(value: str) -> str:

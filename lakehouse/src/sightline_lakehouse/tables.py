@@ -319,6 +319,15 @@ NODE_STATUS = Table(
         Column("inference_ms_p95", "double", "95th percentile of one inference, ms.", minimum=0),
         Column("model_name", "string", "Model that runs."),
         _MODEL,
+        # NULL in rows from before these columns, and of nodes that do not report them.
+        Column("spool_messages", "bigint", "Messages that wait on the node for the centre.", nullable=True, minimum=0),
+        Column("spool_bytes", "bigint", "Bytes of these messages.", nullable=True, minimum=0),
+        Column("spool_oldest_s", "double", "Age of the oldest of these messages, s.", nullable=True, minimum=0),
+        Column("spool_dropped", "bigint", "Messages that the spool's limits removed, ever.", nullable=True, minimum=0),
+        Column(
+            "detections_withheld", "bigint", "Detections of the session that selection did not send.", nullable=True, minimum=0
+        ),
+        Column("clock_offset_ms", "double", "Node's clock minus the broker's, ms; NULL: not known.", nullable=True),
         _DATE,
     ),
     key=("node_id", "camera_id", "session", "reported_at"),

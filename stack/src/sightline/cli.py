@@ -2,7 +2,7 @@
 
 Every command is loaded when it is called, so that ``--help`` is quick and a device that has only the ``edge`` extra can
 run ``sightline edge``. Whatever an operator can act on ends as one line on stderr and exit code 1; ``--debug``, anywhere
-on the line, shows the stack trace instead.
+on the line, shows the stack trace instead. Neither shows a secret.
 """
 
 import errno
@@ -17,6 +17,7 @@ import typer
 from typer.core import TyperGroup
 
 from sightline_contract.errors import SightlineError, StorageError, ToolMissingError
+from sightline_edge.health.masking import mask, mask_tracebacks
 
 _INTERRUPTED = 130  # as a shell reports a process that Ctrl-C ended
 
@@ -117,6 +118,7 @@ def main() -> None:
     """Run the command line and end the process with its exit code."""
     words = [word for word in sys.argv[1:] if word != "--debug"]
     debug = len(words) < len(sys.argv) - 1
+    mask_tracebacks()
     try:
         app(args=words, prog_name="sightline")
     except KeyboardInterrupt:
@@ -126,11 +128,13 @@ def main() -> None:
             raise
         typer.echo(f"error: {one_line(error)}", err=True)
         sys.exit(1)
+    finally:
+        mask_tracebacks()  # again: typer has put its own way of printing them in place
 
 
 def one_line(error: SightlineError | OSError) -> str:
-    """What happened, where and what to do, on one line."""
-    return " ".join(str(_explained(error)).split())
+    """What happened, where and what to do, on one line and without a secret."""
+    return " ".join(mask(str(_explained(error))).split())
 
 
 def _explained(error: SightlineError | OSError) -> Exception:

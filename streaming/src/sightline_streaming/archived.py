@@ -62,7 +62,9 @@ def _alert_columns(alert: Alert, arrived_us: int) -> Row:
 
 
 def _status_columns(status: NodeStatus, _arrived_us: int) -> Row:
-    return {"reported_at": at(status.reported_us), "event_date": at(status.reported_us).date()}
+    # A node of an earlier release does not say what its spool holds: that is unknown and not 0.
+    unsaid: Row = dict.fromkeys(NodeStatus.model_fields.keys() - status.model_fields_set)
+    return unsaid | {"reported_at": at(status.reported_us), "event_date": at(status.reported_us).date()}
 
 
 KINDS: tuple[Kind, ...] = (

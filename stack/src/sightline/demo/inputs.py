@@ -14,7 +14,9 @@ from sightline.sample_clip import fetch_sample_clip
 from sightline_contract.camera import AlertRule, CameraConfig, Line, Zone, load_cameras
 from sightline_contract.errors import ConfigError, SourceError
 from sightline_edge.capture import ImageFolder, VideoFile
-from sightline_edge.config import is_address, mask_password
+from sightline_edge.config import is_address
+from sightline_edge.health.masking import mask_password
+from sightline_edge.health.references import expand
 
 SAMPLE_CAMERA = Path(str(files("sightline.demo") / "campus.yaml"))
 # Of a folder of images, or a video that does not say.
@@ -42,12 +44,18 @@ class DemoInput:
 
 
 def find_input(video: str | None, camera_file: Path | None, seconds: float | None, folder: Path, stages: Stages) -> DemoInput:
-    """Resolve the command line's ``--video`` and ``--camera-config``; a network camera is recorded into ``folder``."""
+    """Resolve the command line's ``--video`` and ``--camera-config``; a network camera is recorded into ``folder``.
+
+    An address may name its password as ``${NAME}`` or ``${file:PATH}``: what stands on a command line, every user can read.
+    """
     if video is None:
         with stages.stage("sample clip"):
             clip = fetch_sample_clip(clips_dir())
         return _input(clip, "sample clip", one_camera(camera_file or SAMPLE_CAMERA))
-    source = record(video, seconds, folder, stages) if is_address(video) else Path(video).expanduser().absolute()
+    if is_address(video):
+        source = record(expand(video, "--video", Path.cwd()), seconds, folder, stages)
+    else:
+        source = Path(video).expanduser().absolute()
     camera = one_camera(camera_file) if camera_file else default_camera(source)
     return _input(source, mask_password(video), camera)
 

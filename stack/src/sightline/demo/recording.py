@@ -7,7 +7,7 @@ import av
 
 from sightline.demo.stages import Stages
 from sightline_contract.errors import SourceError
-from sightline_edge.config import mask_password
+from sightline_edge.health.masking import mask_password
 
 _CONNECT_TIMEOUT_S = 10.0
 
