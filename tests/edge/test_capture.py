@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from sightline_contract.errors import SourceError
-from sightline_edge.capture import Source, open_source
+from sightline_edge.capture import Patience, Source, open_source
 from sightline_edge.health.masking import mask_password
 
 START_US = 1_700_000_000_000_000
 
 
 def opened(source: str | Path, frame_rate: float = 10, timeout_s: float = 5) -> Source:
-    return open_source(str(source), frame_rate, START_US, threading.Event(), timeout_s)
+    return open_source(str(source), frame_rate, START_US, threading.Event(), Patience(timeout_s))
 
 
 def test_a_file_gives_every_frame_at_its_own_time(make_video: Callable[..., Path]) -> None:
@@ -91,7 +91,8 @@ def test_an_empty_folder_and_a_broken_image_are_named(tmp_path: Path) -> None:
 
 def test_a_live_stream_is_taken_up_again_and_dated_by_the_wall_clock(camera_address: str) -> None:
     stop = threading.Event()
-    source = open_source(camera_address, 10, START_US, stop, timeout_s=5)
+    again: list[int] = []
+    source = open_source(camera_address, 10, START_US, stop, Patience(5, reconnected=lambda: again.append(1)))
     assert source.live
     frames = []
     before_us = time.time_ns() // 1000
@@ -102,6 +103,7 @@ def test_a_live_stream_is_taken_up_again_and_dated_by_the_wall_clock(camera_addr
             break
     assert [frame.ordinal for frame in frames] == list(range(5))
     times = [frame.captured_us for frame in frames]
+    assert again == [1]
     assert before_us <= times[0]
     assert times == sorted(set(times))
 
@@ -111,6 +113,13 @@ def test_an_address_that_never_answers_is_given_up_without_showing_its_password(
     with pytest.raises(SourceError, match=r"http://viewer:\*\*\*@127\.0\.0\.1:1/stream: does not answer") as caught:
         list(source.frames())
     assert "secret" not in str(caught.value)
+
+
+def test_a_device_starts_before_its_cameras_do(camera_address: str) -> None:
+    stop = threading.Event()
+    patience = Patience(0.1, keep_trying=True)
+    threading.Timer(1.5, stop.set).start()
+    assert list(open_source("http://127.0.0.1:1/stream", 10, START_US, stop, patience).frames()) == []  # and raises nothing
 
 
 @pytest.mark.parametrize(

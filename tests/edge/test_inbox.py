@@ -9,7 +9,7 @@ from sightline_edge.preprocessing import Placement, Prepared
 
 def waiting(ordinal: int) -> Waiting:
     frame = Frame(ordinal, ordinal, ordinal, np.zeros((1, 1, 3), np.uint8))
-    return Waiting(frame, Prepared(np.zeros((1, 1, 3), np.float32), Placement(0, 0, 1, 1)))
+    return Waiting(frame, Prepared(np.zeros((1, 1, 3), np.float32), Placement(0, 0, 1, 1)), 0.0)
 
 
 def ordinals(taken: list[tuple[int, Waiting]]) -> list[tuple[int, int]]:

@@ -8,7 +8,8 @@ import itertools
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -44,10 +45,19 @@ class Source(Protocol):
         """All frames; raises SourceError."""
 
 
-def open_source(source: str, frame_rate: float, start_us: int, stop: threading.Event, timeout_s: float) -> Source:
+@dataclass(frozen=True)
+class Patience:
+    """How a live stream that does not answer is treated; ``reconnected`` is called when one that ended gives frames again."""
+
+    timeout_s: float
+    keep_trying: bool = False
+    reconnected: Callable[[], None] = lambda: None
+
+
+def open_source(source: str, frame_rate: float, start_us: int, stop: threading.Event, patience: Patience) -> Source:
     """The source that ``source`` names; raises SourceError where a recording cannot be opened."""
     if is_address(source):
-        return LiveStream(source, stop, timeout_s)
+        return LiveStream(source, stop, patience)
     path = Path(source)
     if path.is_dir():
         return ImageFolder(path, frame_rate, start_us)
@@ -127,18 +137,19 @@ class ImageFolder:
 class LiveStream:
     """A network camera. It is tried again, ever more seldom, for as long as the node runs.
 
-    A stream that did not answer once within ``timeout_s`` raises SourceError: its address is more likely wrong than its
-    network down. Session and ordinals go on over a reconnection; the gap shows in the frames' times.
+    A stream that did not answer once within the patience's ``timeout_s`` raises SourceError, unless it is to keep trying: its
+    address is more likely wrong than its network down. Session and ordinals go on over a reconnection; the gap shows in the
+    frames' times.
     """
 
     live = True
     total = None
 
-    def __init__(self, address: str, stop: threading.Event, timeout_s: float) -> None:
+    def __init__(self, address: str, stop: threading.Event, patience: Patience) -> None:
         self._address = address
         self._name = mask_password(address)
         self._stop = stop
-        self._timeout_s = timeout_s
+        self._patience = patience
 
     def frames(self) -> Iterator[Frame]:
         """Frames as they arrive, until the node stops; raises SourceError where the stream never answers."""
@@ -149,7 +160,11 @@ class LiveStream:
         connected = False
         while not self._stop.is_set():
             try:
+                again = connected
                 for pixels in self._connection():
+                    if again:
+                        again = False
+                        self._patience.reconnected()
                     connected, backoff_s = True, 1.0
                     now_us = time.time_ns() // 1000
                     last_us = max(last_us + 1, now_us)
@@ -157,16 +172,16 @@ class LiveStream:
                 reason = "the stream ended"
             except (av.error.FFmpegError, OSError) as error:
                 reason = error.strerror or "no answer"
-            if not connected and time.monotonic() - started_s > self._timeout_s:
+            if not connected and not self._patience.keep_trying and time.monotonic() - started_s > self._patience.timeout_s:
                 raise SourceError(f"{self._name}: does not answer ({reason}): check address, user and password")
-            if connected:
+            if connected or self._patience.keep_trying:
                 logger.warning("%s: %s; trying again in %.0f s", self._name, reason, backoff_s)
             self._stop.wait(backoff_s)
             backoff_s = min(2 * backoff_s, MAX_BACKOFF_S)
 
     def _connection(self) -> Iterator[Pixels]:
         options = {"rtsp_transport": "tcp", "fflags": "nobuffer"} if self._address.startswith("rtsp") else {}
-        with av.open(self._address, options=options, timeout=self._timeout_s) as container:
+        with av.open(self._address, options=options, timeout=self._patience.timeout_s) as container:
             if not container.streams.video:
                 raise SourceError(f"{self._name}: has no video: check the address")
             for picture in _decode(container, self._name):

@@ -228,6 +228,8 @@ class NodeConfig(Settings):
     max_inference_batch: Annotated[int, Field(ge=1, le=256)] = 8
     # A live source that never answered for so long is given up; one that did is tried again for ever.
     source_timeout_s: Annotated[float, Field(gt=0)] = 10.0
+    # Unless it is to be tried for as long as the node runs: a device starts before its cameras do.
+    keep_trying: bool = False
 
     # Recordings only.
     pace: Pace = Pace.REALTIME

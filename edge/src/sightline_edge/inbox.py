@@ -17,10 +17,11 @@ RECORDING_DEPTH = 2
 
 @dataclass(frozen=True)
 class Waiting:
-    """A frame and its tensor."""
+    """A frame and its tensor, since it was ready."""
 
     frame: Frame
     prepared: Prepared
+    since_s: float  # on the monotonic clock
 
 
 class Inbox:
@@ -56,6 +57,11 @@ class Inbox:
                     taken.append((camera, self._queues[camera].popleft()))
             self._changed.notify_all()
             return taken
+
+    @property
+    def frames(self) -> int:
+        """Frames that wait, of all cameras."""
+        return sum(len(queue) for queue in self._queues)
 
     def close(self, camera: int) -> None:
         """No frame of this camera follows; those that wait are still given out."""

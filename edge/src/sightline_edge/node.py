@@ -8,19 +8,25 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from functools import partial
 
 from sightline_contract.camera import CameraConfig, load_cameras
 from sightline_contract.errors import BrokerError, ConfigError
 from sightline_edge.appearance import Appearance
 from sightline_edge.batching import Origin
-from sightline_edge.capture import open_source
+from sightline_edge.capture import Patience, open_source
 from sightline_edge.config import CameraSource, NodeConfig
 from sightline_edge.delivery.delivery import Delivery
 from sightline_edge.detector import Detector
+from sightline_edge.figures import watch_all
+from sightline_edge.health.device import DeviceCollector
+from sightline_edge.health.metrics import Metrics, MetricsServer, Stage
 from sightline_edge.inbox import Inbox
 from sightline_edge.pipeline import CameraPipeline
 from sightline_edge.reader import Limits, Reader
+from sightline_edge.supervision import Supervision
 
 logger = logging.getLogger(__name__)
 
@@ -79,24 +85,32 @@ class Node:
         self._detector = Detector(config.model, config.min_score, config.threads, config.max_inference_batch)
         self._appearance = Appearance(config.appearance, config.threads) if config.appearance else None
         self._stop = threading.Event()
+        self._supervision = Supervision()
         session = _now_us()
         start_us = round(config.start_time.timestamp() * 1e6) if config.start_time else session
+        self._device = DeviceCollector(config.state)
+        self._metrics = Metrics(config.node_id, [camera.camera_id for camera in cameras], self._device)
         sources = [
-            open_source(entry.source, camera.frame_rate, start_us, self._stop, config.source_timeout_s)
+            open_source(entry.source, camera.frame_rate, start_us, self._stop, self._patience(camera))
             for entry, camera in zip(config.cameras, cameras, strict=True)
         ]
-        self._delivery = Delivery(config, cameras, wait=not any(source.live for source in sources))
+        live = any(source.live for source in sources)
+        self._delivery = Delivery(config, cameras, wait=not live, published=partial(self._metrics.stage, Stage.PUBLISH))
+        card = self._detector.card
         self._pipelines = [
             CameraPipeline(
-                camera, config, self._origin(camera, session), self._detector.card.labels, self._delivery, self._appearance
+                camera, config, self._origin(camera, session), card.labels, self._delivery, self._metrics, self._appearance
             )
             for camera in cameras
         ]
         limits = Limits(config.max_frames, config.duration_s)
         self._inbox = Inbox(len(cameras))
         self._readers = [
-            Reader(i, source, self._detector.prepare, self._inbox, config.pace, limits) for i, source in enumerate(sources)
+            Reader(i, camera.camera_id, source, self._detector.prepare, self._inbox, config.pace, limits, self._metrics)
+            for i, (camera, source) in enumerate(zip(cameras, sources, strict=True))
         ]
+        self._metrics.model(card.name, card.version, self._detector.digest.hex())
+        watch_all(self._metrics, self._delivery, self._inbox)
         totals = [limits.total(source, camera.frame_rate) for source, camera in zip(sources, cameras, strict=True)]
         self._total = None if None in totals else sum(total or 0 for total in totals)
 
@@ -106,10 +120,18 @@ class Node:
 
     def run(self, report: Callable[[Progress], None]) -> Summary:
         """Run until every source has ended or ``stop`` is called; ``report`` is called about once a second."""
+        with ExitStack() as servers:
+            servers.callback(self._device.close)
+            if self._config.metrics is not None:
+                servers.callback(MetricsServer(self._config.metrics, self._metrics).close)
+            return self._run(report)
+
+    def _run(self, report: Callable[[Progress], None]) -> Summary:
         started_s = time.monotonic()
         self._delivery.start()
         for reader in self._readers:
             reader.start()
+        self._supervision.ready()
         try:
             self._loop(report)
             told_to_stop = self._stop.is_set()
@@ -118,6 +140,7 @@ class Node:
             self._stop_readers()
             self._delivery.close(drain_s=0)
             raise
+        self._supervision.stopping()
         self._stop_readers()
         self._leave(told_to_stop)
         report(self._progress())
@@ -154,6 +177,7 @@ class Node:
             self._analyse()
             running -= self._end_finished(running)
             self._delivery.check()
+            self._supervision.alive()
             now_s = time.monotonic()
             if now_s - beat_s >= self._config.heartbeat_s:
                 beat_s = now_s
@@ -165,11 +189,16 @@ class Node:
     def _analyse(self) -> None:
         taken = self._inbox.take(self._detector.max_batch, IDLE_S)
         if taken:
+            began_s = time.monotonic()
             for camera, waiting in taken:
                 self._pipelines[camera].check(waiting.frame)
+                self._metrics.stage(Stage.QUEUE, began_s - waiting.since_s)
             found = self._detector.detect([waiting.prepared for _, waiting in taken])
+            inference_s = self._detector.inference_ms[-1] / 1000
+            self._metrics.inference(inference_s, len(taken), self._detector.max_batch)
             for (camera, waiting), detections in zip(taken, found, strict=True):
                 self._pipelines[camera].observe(waiting.frame, detections, _now_us())
+            self._metrics.stage(Stage.POST, time.monotonic() - began_s - inference_s)
         for pipeline in self._pipelines:
             pipeline.tick(_now_us())
 
@@ -180,6 +209,10 @@ class Node:
             if error := self._readers[camera].error:
                 logger.warning("camera %s ended: %s", self._pipelines[camera].camera.camera_id, error)
         return finished
+
+    def _patience(self, camera: CameraConfig) -> Patience:
+        reconnected = partial(self._metrics.source_reconnected, camera.camera_id)
+        return Patience(self._config.source_timeout_s, self._config.keep_trying, reconnected)
 
     def _beat(self, state: str) -> None:
         inference_ms = self._detector.inference_percentile_ms(50), self._detector.inference_percentile_ms(95)

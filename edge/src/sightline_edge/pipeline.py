@@ -16,6 +16,7 @@ from sightline_edge.delivery.delivery import Delivery, Health
 from sightline_edge.delivery.records import Lane
 from sightline_edge.events import EventFinder
 from sightline_edge.frame import Frame
+from sightline_edge.health.metrics import Metrics, Stage
 from sightline_edge.postprocessing import Detections
 
 
@@ -40,12 +41,14 @@ class CameraPipeline:
         origin: Origin,
         labels: tuple[str, ...],
         delivery: Delivery,
+        metrics: Metrics,
         appearance: Appearance | None = None,
     ) -> None:
         self.camera = camera
         self.origin = origin
         self.counters = Counters()
         self._delivery = delivery
+        self._metrics = metrics
         self._appearance = appearance
         self._batcher = Batcher(origin, round(config.batch_s * 1e6))
         self._events = EventFinder(camera, config.watch_list, origin)
@@ -68,6 +71,8 @@ class CameraPipeline:
         for event in self._events.find(detections, frame.received_us, now_us):
             self._delivery.send_event(event)
             self.counters.events += 1
+            self._metrics.stage(Stage.EVENT, (now_us - frame.received_us) / 1e6)
+        self._metrics.scores(detections.scores, detections.classes)
         self.counters.frames += 1
         self.counters.detections += len(detections.scores)
         self._send(self._batcher.add(detections, now_us))
@@ -114,6 +119,8 @@ class CameraPipeline:
             self._delivery.send_batch(batch)
             self.counters.batches += 1
             self.counters.frames_skipped += batch.frames_skipped
+            if batch.frames_skipped:
+                self._metrics.dropped(batch.camera_id, "busy", batch.frames_skipped)
 
     def _of_contract(self, frame: Frame, found: Detections) -> FrameDetections:
         classes = self._class_ids[found.labels]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from sightline_edge.capture import Source
 from sightline_edge.config import Pace
 from sightline_edge.frame import Frame, Pixels
+from sightline_edge.health.metrics import Metrics, Stage
 from sightline_edge.inbox import Inbox, Waiting
 from sightline_edge.preprocessing import Prepared
 
@@ -38,11 +39,22 @@ class Reader(threading.Thread):
     """Reads one camera until it ends, a limit is reached or the node stops; ``error`` says what went wrong, if anything."""
 
     def __init__(
-        self, camera: int, source: Source, prepare: Callable[[Pixels], Prepared], inbox: Inbox, pace: Pace, limits: Limits
+        self,
+        camera: int,
+        camera_id: str,
+        source: Source,
+        prepare: Callable[[Pixels], Prepared],
+        inbox: Inbox,
+        pace: Pace,
+        limits: Limits,
+        metrics: Metrics,
     ) -> None:
+        """``camera`` is its place in the inbox."""
         # A daemon: a network read that hangs must not keep a stopped node alive.
         super().__init__(name=f"reader-{camera}", daemon=True)
         self._camera = camera
+        self._camera_id = camera_id
+        self._metrics = metrics
         self._source = source
         self._prepare = prepare
         self._inbox = inbox
@@ -78,5 +90,9 @@ class Reader(threading.Thread):
                 due_s = started_s + (frame.captured_us - first_us) / 1e6
                 self._stopped.wait(max(0.0, due_s - time.monotonic()))
                 frame = replace(frame, received_us=time.time_ns() // 1000)  # noqa: PLW2901 - it reaches the node now
-            waiting = Waiting(frame, self._prepare(frame.pixels))
-            self._inbox.put(self._camera, waiting, live=self._source.live)
+            began_s = time.monotonic()
+            prepared = self._prepare(frame.pixels)
+            ready_s = time.monotonic()
+            self._metrics.frame(self._camera_id)
+            self._metrics.stage(Stage.PREPARE, ready_s - began_s)
+            self._inbox.put(self._camera, Waiting(frame, prepared, ready_s), live=self._source.live)

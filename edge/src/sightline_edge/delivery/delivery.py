@@ -73,18 +73,26 @@ class LocalBroker(Protocol):
 class Delivery:
     """The node's way out. ``send_*`` may be called from one thread."""
 
-    def __init__(self, config: NodeConfig, cameras: Sequence[CameraConfig], *, wait: bool) -> None:
+    def __init__(
+        self,
+        config: NodeConfig,
+        cameras: Sequence[CameraConfig],
+        *,
+        wait: bool,
+        published: Callable[[float], None] = lambda _seconds: None,
+    ) -> None:
         """Open the spool; ``start`` begins to forward what an earlier run left in it.
 
-        ``wait`` says whether a full disk makes the caller wait (recordings) or refuses batches (live cameras). Raises
-        ConfigError where another process uses the folder, StorageError where it cannot be written.
+        ``wait`` says whether a full disk makes the caller wait (recordings) or refuses batches (live cameras); ``published``
+        is told how long each message took to the centre, s. Raises ConfigError where another process uses the folder,
+        StorageError where it cannot be written.
         """
         self._config = config
         self._wait = wait
         self._lock = _locked(config.state)
         self.selection = Selection(config.forward, config.watch_list, cameras)
         self.spool = Spool(config.state / SPOOL_FILE, config.spool)
-        self.forwarder = Forwarder(self.spool, config.kafka, config.node_id)
+        self.forwarder = Forwarder(self.spool, config.kafka, config.node_id, published=published)
         self.outbox = Outbox(self.spool, config.spool.commit_s, lambda _count: self.forwarder.wake())
         self.watch = Watch(config.neighbours, self.selection, config.node_id) if config.neighbours else None
         self.local: LocalBroker | None = None

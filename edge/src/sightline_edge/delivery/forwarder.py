@@ -64,7 +64,8 @@ class _Way:
 
     lane: Lane
     cursor: int = 0  # number of the last record that was handed over
-    sent: dict[int, int] = field(default_factory=dict)  # bytes by number, of those not yet answered
+    # Bytes and time of keeping by number, of those not yet answered.
+    sent: dict[int, tuple[int, int]] = field(default_factory=dict)
     acknowledged: list[int] = field(default_factory=list)
     failed: list[int] = field(default_factory=list)
     poisoned: list[int] = field(default_factory=list)
@@ -82,7 +83,13 @@ class Traffic:
 
     messages: Counter[str] = field(default_factory=Counter)  # by topic
     bytes: int = 0
-    connects: Counter[str] = field(default_factory=Counter)  # by producer; one a broker is the first, not a reconnect
+    connects: Counter[str] = field(default_factory=Counter)  # by producer
+    brokers: Counter[str] = field(default_factory=Counter)  # that it ever reached, by producer
+
+    @property
+    def reconnects(self) -> int:
+        """Connections made again: the first to each broker is none."""
+        return self.connects.total() - self.brokers.total()
 
 
 class Forwarder(threading.Thread):
@@ -95,13 +102,18 @@ class Forwarder(threading.Thread):
         client_id: str,
         explain: Callable[[KafkaError], str] = KafkaError.str,
         options: Mapping[str, Any] | None = None,
+        published: Callable[[float], None] = lambda _seconds: None,
     ) -> None:
-        """``explain`` puts an error of librdkafka into one line for the log; ``options`` are librdkafka's for TLS."""
+        """``published`` is told how long each record took from its keeping to the broker's answer, s.
+
+        ``explain`` puts an error of librdkafka into one line for the log; ``options`` are librdkafka's for TLS.
+        """
         super().__init__(name="forwarder", daemon=True)
         self._spool = spool
         self._kafka = kafka
         self._client_id = client_id
         self._explain = explain
+        self._published = published
         self._tls = dict(options or {})
         self._ways = {lane: _Way(lane) for lane in Lane}
         self._producers: dict[str, Producer] = {}
@@ -180,17 +192,18 @@ class Forwarder(threading.Thread):
         except KafkaException as error:
             self._refused(way, record.number, error.args[0], record.topic)
             return way.failed == []
-        way.sent[record.number] = len(record.value)
+        way.sent[record.number] = len(record.value), record.kept_us
         return True
 
     def _delivered(self, way: _Way, number: int, error: KafkaError | None, message: Message) -> None:
-        size = way.sent.pop(number, 0)
+        size, kept_us = way.sent.pop(number)
         if error is not None:
             self._refused(way, number, error, str(message.topic()))
             return
         way.acknowledged.append(number)
         self.traffic.messages[str(message.topic())] += 1
         self.traffic.bytes += size
+        self._published((self._spool.ran_us() - kept_us) / 1e6)
         kind, appended_ms = message.timestamp()
         latency_s = message.latency()
         if kind == TIMESTAMP_LOG_APPEND_TIME and latency_s is not None:
@@ -293,7 +306,9 @@ class Forwarder(threading.Thread):
 
     def _counted(self, producer: str, text: str) -> None:
         brokers = json.loads(text).get("brokers", {}).values()
-        self.traffic.connects[producer] = sum(int(broker.get("connects", 0)) for broker in brokers)
+        connects = [int(broker.get("connects", 0)) for broker in brokers]
+        self.traffic.connects[producer] = sum(connects)
+        self.traffic.brokers[producer] = sum(1 for count in connects if count)
 
     def _tell(self, error: KafkaError, topic: str | None) -> None:
         where = f"Kafka at {self._kafka.bootstrap_servers}" + (f", topic {topic}" if topic else "")

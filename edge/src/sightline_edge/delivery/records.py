@@ -28,9 +28,10 @@ class Record:
 
 
 class Stored(NamedTuple):
-    """A record that the spool holds under its ``number``, which grows."""
+    """A record that the spool holds under its ``number``, which grows; ``kept_us`` is on the spool's own clock."""
 
     number: int
+    kept_us: int
     topic: str
     key: str
     value: bytes

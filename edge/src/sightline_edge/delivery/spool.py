@@ -113,7 +113,7 @@ class Spool:
 
         Raises StorageError where the disk is full; a full spool drops its oldest messages instead.
         """
-        rows = [(each.lane, self._ran_us(), each.topic, each.key, each.value) for each in records]
+        rows = [(each.lane, self.ran_us(), each.topic, each.key, each.value) for each in records]
         with self._lock:
             try:
                 self._insert(rows)
@@ -126,7 +126,7 @@ class Spool:
         """The next records of a lane behind number ``after``; they stay until ``done``."""
         with self._lock, self._telling():
             found = self._database.execute(
-                "SELECT number, topic, key, value FROM messages WHERE lane = ? AND number > ? ORDER BY number LIMIT ?",
+                "SELECT number, kept_us, topic, key, value FROM messages WHERE lane = ? AND number > ? ORDER BY number LIMIT ?",
                 (lane, after, limit),
             )
             return [Stored(*row) for row in found]
@@ -145,8 +145,8 @@ class Spool:
     def trim(self) -> None:
         """Drop what is older or more than the limits allow, oldest first. To be called now and then."""
         with self._transaction() as database:
-            database.execute("UPDATE clock SET ran_us = ?", (self._ran_us(),))
-            oldest_us = self._ran_us() - round(self._config.max_age_h * 3600e6)
+            database.execute("UPDATE clock SET ran_us = ?", (self.ran_us(),))
+            oldest_us = self.ran_us() - round(self._config.max_age_h * 3600e6)
             young = database.execute("SELECT number FROM messages WHERE kept_us >= ? ORDER BY number LIMIT 1", (oldest_us,))
             first = young.fetchone()
             if first is None:
@@ -166,7 +166,7 @@ class Spool:
                 messages={lane: held.get(lane, 0) for lane in Lane},
                 content_bytes=sum(size for _, _, size in rows),
                 file_bytes=self._number("PRAGMA page_count") * _PAGE_BYTES,
-                oldest_s=max(0, self._ran_us() - first[0]) / 1e6 if first else 0.0,
+                oldest_s=max(0, self.ran_us() - first[0]) / 1e6 if first else 0.0,
             )
 
     def losses(self) -> dict[str, int]:
@@ -174,13 +174,14 @@ class Spool:
         with self._lock:
             return dict(self._database.execute("SELECT reason, messages FROM losses").fetchall())
 
+    def ran_us(self) -> int:
+        """The spool's clock: microseconds that the node ran with this file, over all its runs."""
+        return self._ran_before_us + self._now_us() - self._opened_us
+
     def close(self) -> None:
         """Close the file; it is then one file without a log beside it."""
         with self._lock:
             self._database.close()
-
-    def _ran_us(self) -> int:
-        return self._ran_before_us + self._now_us() - self._opened_us
 
     def _reserve(self) -> None:
         """Take from the disk what the spool may need: always its log, and all of its file where the settings say so.
