@@ -1,0 +1,58 @@
+"""A broker with the doors and rules of ``edge/deploy/kafka-edge.properties``: what is tested is the file that people get."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sightline.broker import BrokerConfig
+from sightline.ports import LOOPBACK, free_port
+from sightline_edge.config import Tls
+from sightline_edge.security.authority import Authority, init
+from sightline_edge.security.tls import librdkafka_options
+
+DEPLOY = Path(__file__).parents[2] / "edge/deploy"
+
+
+class Certificates:
+    """An authority in a folder, and what it issued."""
+
+    def __init__(self, folder: Path, now: datetime | None = None) -> None:
+        now = now or datetime.now(UTC)
+        init(folder / "authority", None, now)
+        self._authority = Authority(folder / "authority", None)
+        self._folder = folder
+
+    def issue(self, name: str, now: datetime | None = None, *, days: float = 30, hosts: tuple[str, ...] = ()) -> Tls:
+        """A new certificate, signed at ``now``."""
+        made = self._authority.issue(name, self._folder, now or datetime.now(UTC), days=days, hosts=hosts)
+        return files_in(made)
+
+
+def files_in(folder: Path) -> Tls:
+    """The files that ``sightline pki issue`` writes."""
+    return Tls(ca=folder / "ca.pem", certificate=folder / "node.pem", key=folder / "node.key")
+
+
+def deployed_properties() -> dict[str, str]:
+    """The properties that a site's Kafka runs with, without its data folder, which is the test's own."""
+    lines = (DEPLOY / "kafka-edge.properties").read_text(encoding="utf-8").splitlines()
+    return dict(line.split("=", 1) for line in lines if line and not line.startswith(("#", "log.dirs=")))
+
+
+def tls_broker(data_dir: Path, kafka: Tls, admin: Tls, old_port: int) -> BrokerConfig:
+    """A broker from the deployed file; its ports, folders and certificates are this test's own.
+
+    ``old_port`` is a door of the same broker that speaks TLS 1.2 only, as one that nobody updated would.
+    """
+    port, controller = free_port(), free_port()
+    doors = f"CLIENTS://{LOOPBACK}:{port},OLD://{LOOPBACK}:{old_port},CONTROLLER://{LOOPBACK}:{controller}"
+    own = {
+        "listeners": doors,
+        "advertised.listeners": doors,
+        "controller.quorum.bootstrap.servers": f"{LOOPBACK}:{controller}",
+        "ssl.keystore.location": str(kafka.certificate.with_name("keystore.pem")),
+        "ssl.truststore.location": str(kafka.ca),
+        "listener.security.protocol.map": "CLIENTS:SSL,OLD:SSL,CONTROLLER:SSL",
+        "listener.name.old.ssl.enabled.protocols": "TLSv1.2",
+        "listener.name.old.ssl.protocol": "TLSv1.2",
+    }
+    return BrokerConfig(data_dir, port, deployed_properties() | own, librdkafka_options(admin))
