@@ -15,8 +15,8 @@ EXECUTABLE = shutil.which("mosquitto") or shutil.which("mosquitto", path=_FOLDER
 class Mosquitto:
     """A running broker; use it as a context manager."""
 
-    def __init__(self, folder: Path, tls: Tls, acls: str, **settings: str) -> None:
-        """``settings`` go over those of the deployed file; ports, folders and certificates are this test's own."""
+    def __init__(self, folder: Path, tls: Tls, acls: str, newest: str = "TLSv1.3") -> None:
+        """Ports, folders and certificates are this test's own; with ``newest`` TLSv1.2 it is one that nobody updated."""
         self.port = free_port()
         self.log_path = folder / "mosquitto.log"
         (folder / "acl").write_text(acls)
@@ -27,17 +27,26 @@ class Mosquitto:
             "keyfile": str(tls.key),
             "acl_file": str(folder / "acl"),
             "persistence_location": f"{folder}/",
-        } | settings
+        }
+        if newest != "TLSv1.3":
+            own["tls_version"] = newest.lower()
         lines = [line for line in CONFIGURATION.read_text().splitlines() if line and not line.startswith("#")]
         words = [line.split(" ", 1) for line in lines]
         text = "".join(f"{key} {own.get(key, value)}\n" for key, value in words)
-        (folder / "mosquitto.conf").write_text(text + "user root\n")  # of a test that root runs; others cannot change it
+        (folder / "mosquitto.conf").write_text(text + "user root\n")  # or root's would become one that cannot read the key
+        # Mosquitto sets the lowest version only; OpenSSL's own settings have the highest.
+        (folder / "openssl.cnf").write_text(
+            "openssl_conf = all\n[all]\nssl_conf = ssl\n[ssl]\nsystem_default = limits\n[limits]\n"
+            f"MinProtocol = TLSv1.2\nMaxProtocol = {newest}\n"
+        )
         self._folder = folder
         self._child: Child | None = None
 
     def __enter__(self) -> "Mosquitto":
         assert EXECUTABLE is not None
-        self._child = start("mosquitto", [EXECUTABLE, "-c", self._folder / "mosquitto.conf"], self.log_path)
+        command = [EXECUTABLE, "-c", self._folder / "mosquitto.conf"]
+        limits = {"OPENSSL_CONF": str(self._folder / "openssl.cnf")}
+        self._child = start("mosquitto", command, self.log_path, environment=limits)
         self._child.wait_until(lambda: answers(self.port), 10, f"port {self.port} is open")
         return self
 

@@ -1,12 +1,15 @@
 """A broker with the doors and rules of ``edge/deploy/kafka-edge.properties``: what is tested is the file that people get."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+
+from cryptography import x509
 
 from sightline.broker import BrokerConfig
 from sightline.ports import LOOPBACK, free_port
 from sightline_edge.config import Tls
 from sightline_edge.security.authority import Authority, init
+from sightline_edge.security.commands import files_in
 from sightline_edge.security.tls import librdkafka_options
 
 DEPLOY = Path(__file__).parents[2] / "edge/deploy"
@@ -15,21 +18,21 @@ DEPLOY = Path(__file__).parents[2] / "edge/deploy"
 class Certificates:
     """An authority in a folder, and what it issued."""
 
-    def __init__(self, folder: Path, now: datetime | None = None) -> None:
-        now = now or datetime.now(UTC)
-        init(folder / "authority", None, now)
+    def __init__(self, folder: Path) -> None:
+        # Old enough to have issued what is expired by now.
+        init(folder / "authority", None, datetime.now(UTC) - timedelta(days=100))
         self._authority = Authority(folder / "authority", None)
         self._folder = folder
 
-    def issue(self, name: str, now: datetime | None = None, *, days: float = 30, hosts: tuple[str, ...] = ()) -> Tls:
-        """A new certificate, signed at ``now``."""
-        made = self._authority.issue(name, self._folder, now or datetime.now(UTC), days=days, hosts=hosts)
-        return files_in(made)
+    def issue(self, name: str, *, age_days: float = 0, hosts: tuple[str, ...] = ()) -> Tls:
+        """A new certificate for 30 days, of which ``age_days`` have passed."""
+        signed = datetime.now(UTC) - timedelta(days=age_days)
+        return files_in(self._authority.issue(name, self._folder, signed, days=30, hosts=hosts))
 
-
-def files_in(folder: Path) -> Tls:
-    """The files that ``sightline pki issue`` writes."""
-    return Tls(ca=folder / "ca.pem", certificate=folder / "node.pem", key=folder / "node.key")
+    def forged(self, name: str, victim: Path) -> Tls:
+        """A certificate that says to be of the authority ``victim``, signed with this one's key."""
+        self._authority._certificate = x509.load_pem_x509_certificate(victim.read_bytes())
+        return self.issue(name).model_copy(update={"ca": victim})
 
 
 def deployed_properties() -> dict[str, str]:

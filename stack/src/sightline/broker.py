@@ -243,7 +243,7 @@ appender.out.layout.type=PatternLayout
 appender.out.layout.pattern=%d %p %c{1}: %m%n
 rootLogger.level=warn
 rootLogger.appenderRef.out.ref=out
-# Who was refused: at the door (TLS), with the reason in the line after, and by the authorizer.
+# Who was refused: at the door (TLS), the reason first, and by the authorizer.
 appender.door.type=Console
 appender.door.name=door
 appender.door.layout.type=PatternLayout

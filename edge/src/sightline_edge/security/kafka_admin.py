@@ -1,6 +1,7 @@
 """Putting rules into a running Kafka, and taking a node's out again."""
 
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from datetime import UTC, datetime
 from typing import Any
@@ -47,26 +48,33 @@ class KafkaAdmin:
             raise self._failure(self._last or error.args[0]) from error
 
     def allow(self, acls: Iterable[Acl]) -> int:
-        """Create ``acls``, which may exist; returns how many were given. Raises BrokerError."""
+        """Create ``acls``, which may exist, and see them in force; returns how many were given. Raises BrokerError."""
         bindings = [_binding(acl) for acl in acls]
         self._wait(self._client.create_acls(bindings, request_timeout=_TIMEOUT_S).values())
+        principals = {binding.principal for binding in bindings}
+        self._until(lambda: set(bindings) <= {each for principal in principals for each in self._in_force(principal)})
         return len(bindings)
 
     def remove(self, node: str) -> int:
-        """Take every permission of ``node`` away: a lost device; returns how many it had. Raises BrokerError."""
-        anything: Any = None
-        any_of_node = AclBindingFilter(
-            ResourceType.ANY,
-            anything,
-            ResourcePatternType.ANY,
-            f"User:{node}",
-            anything,
-            AclOperation.ANY,
-            AclPermissionType.ANY,
-        )
-        futures = self._client.delete_acls([any_of_node], request_timeout=_TIMEOUT_S)
+        """Take every permission of ``node`` away, as of a lost device; returns how many it had. Raises BrokerError."""
+        principal = f"User:{node}"
+        futures = self._client.delete_acls([_any_of(principal)], request_timeout=_TIMEOUT_S)
         self._wait(futures.values())
+        self._until(lambda: not self._in_force(principal))
         return sum(len(future.result()) for future in futures.values())
+
+    def _in_force(self, principal: str) -> list[AclBinding]:
+        future = self._client.describe_acls(_any_of(principal), request_timeout=_TIMEOUT_S)
+        self._wait([future])
+        return list(future.result())
+
+    def _until(self, settled: Callable[[], bool]) -> None:
+        """The controller takes rules down first; a broker enforces them a moment later."""
+        deadline = time.monotonic() + _TIMEOUT_S
+        while not settled():
+            if time.monotonic() > deadline:
+                raise BrokerError(f"{self._where}: does not enforce new rules after {_TIMEOUT_S:.0f} s: see the broker's log")
+            time.sleep(0.02)
 
     def _wait(self, futures: Iterable[Future[Any]]) -> None:
         for future in futures:
@@ -92,4 +100,17 @@ def _binding(acl: Acl) -> AclBinding:
         "*",
         AclOperation[acl.operation.upper()],
         AclPermissionType.ALLOW,
+    )
+
+
+def _any_of(principal: str) -> AclBindingFilter:
+    anything: Any = None
+    return AclBindingFilter(
+        ResourceType.ANY,
+        anything,
+        ResourcePatternType.ANY,
+        principal,
+        anything,
+        AclOperation.ANY,
+        AclPermissionType.ANY,
     )

@@ -44,7 +44,7 @@ _DOOR = (
     ),
     (
         ("eof occurred in violation of protocol", "unexpected eof"),
-        "closed the door on this node's certificate, as Mosquitto does with one of another authority: issue one by the broker's",
+        "closed the door on this node's certificate, as Mosquitto does with one of another authority: take the broker's own",
     ),
     (
         ("hostname mismatch", "ip address mismatch"),
@@ -91,8 +91,8 @@ def explain(error: KafkaError | ReasonCode | OSError, where: str, tls: Tls | Non
 def refused_at_the_door(host: str, port: int, tls: Tls, timeout_s: float = 2.0) -> str | None:
     """Knock with ``tls`` and tell in one line why the broker refuses; None where it lets this node in.
 
-    The MQTT client loses the reason of a connection that was closed; this asks for it again. A broker that lets a client in waits
-    for its first message, so that silence for ``timeout_s`` is consent.
+    The MQTT client loses the reason of a connection that was closed; this asks for it again. A broker that lets a client in
+    waits for its first message, so that silence for ``timeout_s`` is consent.
     """
     where = f"broker at {host}:{port}"
     try:
