@@ -48,14 +48,15 @@ def tls_broker(data_dir: Path, kafka: Tls, admin: Tls, old_port: int) -> BrokerC
     """
     port, controller = free_port(), free_port()
     doors = f"CLIENTS://{LOOPBACK}:{port},OLD://{LOOPBACK}:{old_port},CONTROLLER://{LOOPBACK}:{controller}"
+    deployed = deployed_properties()
     own = {
         "listeners": doors,
         "advertised.listeners": doors,
         "controller.quorum.bootstrap.servers": f"{LOOPBACK}:{controller}",
         "ssl.keystore.location": str(kafka.certificate.with_name("keystore.pem")),
         "ssl.truststore.location": str(kafka.ca),
-        "listener.security.protocol.map": "CLIENTS:SSL,OLD:SSL,CONTROLLER:SSL",
+        "listener.security.protocol.map": f"{deployed['listener.security.protocol.map']},OLD:SSL",
         "listener.name.old.ssl.enabled.protocols": "TLSv1.2",
         "listener.name.old.ssl.protocol": "TLSv1.2",
     }
-    return BrokerConfig(data_dir, port, deployed_properties() | own, librdkafka_options(admin))
+    return BrokerConfig(data_dir, port, deployed | own, librdkafka_options(admin))
