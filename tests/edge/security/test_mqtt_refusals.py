@@ -162,7 +162,7 @@ def test_tls_1_2_is_refused(site: Site, logged: Callable[[str], str]) -> None:
     with socket.create_connection((LOOPBACK, site.broker.port), _PATIENCE_S) as plain, pytest.raises(ssl.SSLError) as refused:
         context.wrap_socket(plain, server_hostname=LOOPBACK)
     assert "PROTOCOL_VERSION" in str(refused.value)
-    logged("Client connection from 127.0.0.1 failed: .*unsupported protocol")
+    logged("unsupported protocol")
 
 
 def test_plaintext_is_refused(site: Site, logged: Callable[[str], str]) -> None:
