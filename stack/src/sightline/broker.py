@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -43,6 +43,10 @@ class BrokerConfig:
 
     data_dir: Path
     port: int = DEFAULT_PORT
+    # Kafka's own server properties, which win over ours: TLS on the listeners, an authorizer.
+    properties: Mapping[str, str] = field(default_factory=dict)
+    # librdkafka's options with which this process reaches the broker, to see it answer and to create topics.
+    client_options: Mapping[str, str | bool] = field(default_factory=dict)
 
     @property
     def bootstrap(self) -> str:
@@ -78,7 +82,7 @@ class Broker:
         self._child = launch(self.config, tied=self._tied)
         try:
             wait_until_ready(self.config, self._child)
-            create_topics(self.bootstrap, topics)
+            create_topics(self.bootstrap, topics, options=self.config.client_options)
         except BaseException:
             self.stop()
             raise
@@ -120,16 +124,16 @@ def wait_until_ready(config: BrokerConfig, child: Child) -> None:
         child.wait_until(lambda: answers(config.port), _READY_TIMEOUT_S, f"port {config.port} is open")
     except StageError as error:
         raise BrokerError(str(error)) from error
-    require_broker(config.bootstrap, _READY_TIMEOUT_S)
+    require_broker(config.bootstrap, _READY_TIMEOUT_S, config.client_options)
 
 
-def require_broker(bootstrap: str, timeout_s: float = 10) -> None:
+def require_broker(bootstrap: str, timeout_s: float = 10, options: Mapping[str, str | bool] | None = None) -> None:
     """Raise BrokerError unless a broker answers at ``bootstrap``."""
     from confluent_kafka import KafkaException
     from confluent_kafka.admin import AdminClient
 
     try:
-        AdminClient({"bootstrap.servers": bootstrap, "log_level": 0}).list_topics(timeout=timeout_s)
+        AdminClient({"bootstrap.servers": bootstrap, "log_level": 0, **(options or {})}).list_topics(timeout=timeout_s)
     except KafkaException as error:
         raise BrokerError(
             f"no Kafka broker answers at {bootstrap}: start one with 'sightline up', or check the address"
@@ -141,7 +145,7 @@ def create_topics(
     topics: Iterable[Topic] = ALL_TOPICS,
     *,
     replication_factor: int = 1,
-    options: Mapping[str, str] | None = None,
+    options: Mapping[str, str | bool] | None = None,
 ) -> None:
     """Create those of ``topics`` that do not exist; an existing one stays as it is.
 
@@ -204,7 +208,7 @@ def _command(java: Java, class_path: str, config: BrokerConfig, main_class: str,
 
 def _server_properties(config: BrokerConfig, log_dir: Path) -> str:
     controller = free_port()
-    return f"""\
+    ours = f"""\
 process.roles=broker,controller
 node.id=1
 listeners=CLIENTS://{LOOPBACK}:{config.port},CONTROLLER://{LOOPBACK}:{controller}
@@ -228,6 +232,7 @@ num.io.threads=4
 background.threads=4
 log.cleaner.dedupe.buffer.size=2097152
 """
+    return ours + "".join(f"{key}={value}\n" for key, value in config.properties.items())  # of two lines the later one holds
 
 
 _LOGGING = """\
@@ -238,6 +243,19 @@ appender.out.layout.type=PatternLayout
 appender.out.layout.pattern=%d %p %c{1}: %m%n
 rootLogger.level=warn
 rootLogger.appenderRef.out.ref=out
+# Who was refused: at the door (TLS), the reason first, and by the authorizer.
+appender.door.type=Console
+appender.door.name=door
+appender.door.layout.type=PatternLayout
+appender.door.layout.pattern=%d %p %c{1}: %m %throwable{short.message}%n
+logger.door.name=org.apache.kafka.common.network.Selector
+logger.door.level=info
+logger.tls.name=org.apache.kafka.common.network.SslTransportLayer
+logger.tls.level=debug
+logger.tls.additivity=false
+logger.tls.appenderRef.door.ref=door
+logger.authorizer.name=kafka.authorizer.logger
+logger.authorizer.level=info
 """
 
 

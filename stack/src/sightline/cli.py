@@ -64,6 +64,9 @@ COMMANDS = (
     LazyCommand("status", "Show the services of the local stack.", "sightline.commands", "status_command", "stack"),
     LazyCommand("jars", "Fetch the pinned jars into the cache.", "sightline.commands", "jars_command", "stack"),
     LazyCommand("edge", "Run an edge node: decode, detect, publish.", "sightline_edge.commands", "edge_app", "edge"),
+    LazyCommand(
+        "pki", "Certificates of nodes and brokers, and their rights.", "sightline_edge.security.commands", "pki_app", "edge"
+    ),
     LazyCommand("models", "List, fetch and check detectors.", "sightline.models", "models_app", "models"),
     LazyCommand("bench", "Measure how good and how fast it is.", "sightline.bench", "bench_app", "bench"),
     LazyCommand("plan", "Project cores, memory and storage for so many cameras.", "sightline.plan", "plan_command", "stack"),
