@@ -107,7 +107,8 @@ class ClipsConfig(Settings):
 
     max_age_h: Annotated[float, Field(gt=0, le=24)] = 24.0
     max_bytes: Annotated[int, Field(ge=1024**2)] = 10 * 1024**3
-    segment_s: Annotated[float, Field(ge=1, le=600)] = 10.0
+    # What a power cut costs at most; the ledger has a row for each, 400 days long.
+    segment_s: Annotated[float, Field(ge=1, le=600)] = 60.0
     frames_per_s: Annotated[float, Field(gt=0)] = 5.0
     # Classes whose boxes are made unrecognisable before anything is written.
     blur: tuple[str, ...] = ()
@@ -243,8 +244,8 @@ def load_node_config(path: Path) -> NodeConfig:
     looks = config.appearance
     if looks is not None:
         looks = looks.model_copy(update={"model": _absolute(looks.model, folder)})
-    model = _absolute(config.model, folder)
-    return config.model_copy(update={"cameras": cameras, "kafka": kafka, "model": model, "appearance": looks})
+    model, state = _absolute(config.model, folder), _absolute(config.state, folder)
+    return config.model_copy(update={"cameras": cameras, "kafka": kafka, "model": model, "appearance": looks, "state": state})
 
 
 def is_address(source: str) -> bool:
