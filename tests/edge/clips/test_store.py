@@ -2,7 +2,10 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -268,13 +271,17 @@ rig.store.close(rig.clock())
 """
 
 
-def test_a_disk_that_takes_no_more_costs_frames_and_not_the_node(tmp_path: os.PathLike[str]) -> None:
+def test_a_disk_that_takes_no_more_costs_frames_and_not_the_node(tmp_path: Path) -> None:
     command = [sys.executable, "-W", "error", "-c", FULL_DISK, str(tmp_path)]
     support = os.pathsep.join([*sys.path, os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": support}, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "12 True True [('large/0000000002.mkv', 'torn')] True", done.stderr
     assert "frames cannot be kept" in done.stderr
+
+
+class PowerCut(BaseException):
+    """Nothing of the process runs after it."""
 
 
 class RingMachine(RuleBasedStateMachine):
@@ -285,14 +292,10 @@ class RingMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        import tempfile
-
         self.temporary = tempfile.TemporaryDirectory()
 
     @initialize()
     def begin(self) -> None:
-        from pathlib import Path
-
         self.clock = Clock()
         self.born: dict[str, int] = {}  # true time of a file's first frame
         self.seen: set[str] = set()
@@ -329,6 +332,33 @@ class RingMachine(RuleBasedStateMachine):
         self.rig.cut_power()
         self.clock.advance(off_s)
         self.clock.reboot()
+        self.rig.start()
+        self.purged = True
+
+    @rule(
+        point=st.sampled_from([(Ledger, "enter"), (Ledger, "complete"), (Ledger, "tell"), (Path, "rename"), (Path, "unlink")]),
+        done=st.booleans(),
+        seconds=st.sampled_from([0.2, 3, 70]),
+    )
+    def power_cut_within(self, point: tuple[type, str], done: bool, seconds: float) -> None:
+        """The power goes just before or after one step of a frame and a purge, wherever they get to it."""
+        self.note()
+        self.clock.advance(seconds)
+        owner, name = point
+        step = getattr(owner, name)
+
+        def last(*arguments: object, **named: object) -> None:
+            if done:
+                step(*arguments, **named)
+            raise PowerCut
+
+        with pytest.MonkeyPatch.context() as patched, suppress(PowerCut):
+            patched.setattr(owner, name, last)
+            self.rig.add("a", picture(self.rig.seed, (320, 240)))
+            self.rig.purge()
+        self.clock.reboot()
+        self.rig.cut_power()
+        self.note()
         self.rig.start()
         self.purged = True
 
