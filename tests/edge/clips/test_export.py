@@ -171,6 +171,16 @@ def test_frames_over_the_age_limit_are_gone_though_no_node_runs_to_purge_them(ri
     ring.start()
 
 
+def test_segments_that_are_purged_while_a_clip_is_made_are_left_out(ring: Rig, desk: Desk) -> None:
+    first, *rest = ring.files()
+    (ring.folder / first).unlink()
+    assert desk.export().first_us == START_US + 2 * SECOND_US
+    for file in rest:
+        (ring.folder / file).unlink()
+    with pytest.raises(ConfigError, match="have just been deleted"):
+        desk.export(out=desk.out.with_name("other.mp4"))
+
+
 def test_pictures_of_another_size_are_not_joined(ring: Rig, desk: Desk) -> None:
     ring.add(pixels=picture(1, (96, 64)))
     ring.clock.advance(3)

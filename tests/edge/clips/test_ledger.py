@@ -71,6 +71,15 @@ def test_a_deletion_and_its_entry_change_together(ledger: Ledger) -> None:
     assert again.id == segment.id + 1  # a file's name is never used twice
 
 
+@pytest.mark.parametrize(
+    ("wall_s", "boot_id", "age_s"),
+    [(100, "boot", 100), (-3600, "boot", 100), (7200, "boot", 7200), (50, "next", 50), (-3600, "next", -3600)],
+)
+def test_an_age_is_the_larger_of_what_the_clocks_tell(ledger: Ledger, wall_s: int, boot_id: str, age_s: int) -> None:
+    segment = ledger.enter("gate", START_US, START_US, Instant(START_US, 0, "boot"), "")
+    assert segment.age_us(Instant(START_US + wall_s * 1_000_000, 100_000_000, boot_id)) == age_s * 1_000_000
+
+
 def test_the_real_clock_counts_on_both_sides() -> None:
     first, second = read_clock(), read_clock()
     assert first.boot_id == second.boot_id

@@ -130,6 +130,7 @@ def test_an_error_that_nobody_foresaw_ends_neither_writing_nor_purging(
         ring.offer("gate", None, START_US, START_US, NO_BOXES)  # type: ignore[arg-type]
         ring.offer("gate", picture(0), START_US + 200_000, START_US, NO_BOXES)
         wait_for(lambda: ring.frames_stored == 1)
+    assert ring.frames_dropped == 1
     clock.advance(3600)
     wait_for(lambda: not segments(tmp_path))
     ring.close()

@@ -124,6 +124,25 @@ def test_a_frame_that_alone_breaks_the_size_limit_is_dropped(make_rig: Callable[
     assert (rig.store.frames_dropped, rig.store.bytes, rig.files()) == (1, 0, {})
 
 
+def test_where_nothing_can_be_deleted_nothing_more_is_written(
+    make_rig: Callable[..., Rig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    rig = make_rig(max_bytes=1024**2)
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", refuse)
+        rig.play(40, size=(160, 120))
+    assert sum(rig.files().values()) <= rig.store.bytes <= 1024**2
+    assert rig.store.frames_dropped > 0
+    assert rig.told() == []
+    rig.clock.advance(20)
+    rig.play(1, size=(160, 120))
+    assert {reason for _, reason in rig.told()} <= {"size", "torn"}
+    assert rig.files().keys().isdisjoint({file for file, _ in rig.told()})
+
+
 def test_a_limit_made_smaller_holds_from_the_start(make_rig: Callable[..., Rig]) -> None:
     rig = make_rig()
     rig.play(40, size=(160, 120))
@@ -302,7 +321,7 @@ class RingMachine(RuleBasedStateMachine):
         self.rig = Rig(Path(self.temporary.name) / "clips", self.clock, max_age_h=self.limit_s / 3600, max_bytes=self.max_bytes)
         self.purged = True
 
-    @rule(camera=st.sampled_from(["a", "b"]), frames=st.integers(1, 4), width=st.sampled_from([64, 320]))
+    @rule(camera=st.sampled_from(["a", "b"]), frames=st.integers(1, 12), width=st.sampled_from([64, 320]))
     def offer(self, camera: str, frames: int, width: int) -> None:
         for _ in range(frames):
             self.rig.add(camera, picture(self.rig.seed, (width, 240)))
@@ -401,4 +420,4 @@ class RingMachine(RuleBasedStateMachine):
 
 
 TestRing = RingMachine.TestCase
-TestRing.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)
+TestRing.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)

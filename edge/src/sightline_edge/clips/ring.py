@@ -75,7 +75,7 @@ class ClipRing:
         self._step_us = round(1e6 / config.frames_per_s)
         self._thinners: dict[str, Thinner] = {}
         self._queue: queue.Queue[_Offered | None] = queue.Queue(QUEUE_FRAMES)
-        self._overflowed = 0
+        self._overflowed = self._failed = 0  # counted by the caller's thread and by the writer's
         self._store = Store(config, folder, node_id, clock())
         # A daemon: a node that ends by an error must end. What it had not completed is then deleted at the next start.
         self._thread = threading.Thread(target=self._run, name="clips", daemon=True)
@@ -109,8 +109,8 @@ class ClipRing:
 
     @property
     def frames_dropped(self) -> int:
-        """Frames that were due and not kept since the start: the queue or the disk was full."""
-        return self._overflowed + self._store.frames_dropped
+        """Frames that were due and not kept since the start: the queue or the disk was full, or the encoder failed."""
+        return self._overflowed + self._failed + self._store.frames_dropped
 
     def oldest_frame_age_s(self) -> float:
         """Age of the oldest frame on the disk; 0 where there is none."""
@@ -125,14 +125,18 @@ class ClipRing:
         purged_us = self._clock().boot_us
         running = True
         while running:
+            # The age limit must hold and the node must live, whatever a frame or the disk does.
             try:
                 running = self._write_next()
+            except Exception:
+                self._failed += 1
+                logger.exception("clips: a frame could not be kept")
+            try:
                 if (now := self._clock()).boot_us - purged_us >= PURGE_S * 1e6:
                     purged_us = now.boot_us
                     self._store.purge(now)
             except Exception:
-                # The age limit must hold and the node must live, whatever a frame or the disk does.
-                logger.exception("clips: a frame or a purge failed")
+                logger.exception("clips: could not be purged; tried again in a second")
         self._store.close(self._clock())
 
     def _write_next(self) -> bool:

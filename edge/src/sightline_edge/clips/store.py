@@ -221,6 +221,8 @@ class Store:
         if (taken := self._open.get(segment.camera_id)) is not None and taken.segment is segment:
             del self._open[segment.camera_id]
             taken.writer.abandon()
+            part = self._folder / segment.part_file
+            self._count(segment, part.stat().st_size if part.exists() else 0)
             segment.last_us, segment.frames = taken.last_us, taken.frames
             if reason is Reason.TORN:
                 self.frames_stored -= taken.frames
