@@ -110,3 +110,9 @@ def test_every_score_counts_and_only_the_classes_named() -> None:
 def test_a_class_that_the_model_lacks_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"clips\.blur: 'persons' is no label of the model \(person, car, \.\.\.\)"):
         BlurredClasses(("persons",), ("person", "car"))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_box_that_is_not_finite_is_refused(value: float) -> None:
+    with pytest.raises(ValueError, match="not finite"):
+        blur(scene(), np.array([[0, 0, value, 5]], np.float32))

@@ -108,6 +108,20 @@ def test_all_cameras_together_stay_below_the_size_limit_at_every_frame(make_rig:
     assert {reason for _, reason in rig.told()} == {"size"}
 
 
+@pytest.mark.parametrize("frames", [1, 400])
+def test_a_whole_file_takes_no_more_than_it_was_counted_with(make_rig: Callable[..., Rig], frames: int) -> None:
+    rig = make_rig(segment_s=600)
+    plain = np.zeros((SIZE[1], SIZE[0], 3), np.uint8)
+    for _ in range(frames):
+        rig.add(pixels=plain)
+        rig.clock.advance(0.2)
+    counted = rig.store.bytes
+    rig.clock.advance(600)
+    rig.purge()
+    assert list(rig.files().values()) == [rig.store.bytes]
+    assert rig.store.bytes <= counted
+
+
 def test_both_limits_hold_at_once(make_rig: Callable[..., Rig]) -> None:
     rig = make_rig(max_bytes=1024**2, max_age_h=MINUTE_H)
     rig.play(70)  # small pictures: age comes first
