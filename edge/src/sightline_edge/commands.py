@@ -1,15 +1,25 @@
 """``sightline edge``: the node as a process. Results go to standard output, messages to standard error."""
 
 import json
+import os
 import signal
 from dataclasses import asdict
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
 
 import typer
 
-from sightline_edge.config import load_node_config
+from sightline_contract.errors import ConfigError
+from sightline_contract.events import AuditRecord
+from sightline_edge.clips.clock import read_clock
+from sightline_edge.clips.export import Request, export_clip
+from sightline_edge.clips.ledger import LEDGER_FILE, Ledger
+from sightline_edge.clips.ring import clips_folder
+from sightline_edge.clips.segment import iso_time
+from sightline_edge.config import NodeConfig, load_node_config
 from sightline_edge.health.logs import configure
 from sightline_edge.node import Node, Progress, Summary
 
@@ -41,6 +51,72 @@ def run(
         signal.signal(number, stop)
     summary = node.run(_print_json if progress_json else _print_line)
     typer.echo(json.dumps({"summary": summary_fields(summary)}) if progress_json else _in_words(summary))
+
+
+@edge_app.command()
+def clips(
+    config: Annotated[Path, typer.Option("--config", help="The node's YAML file.")],
+    deletions: Annotated[int, typer.Option(min=0, help="How many of the newest deletions are shown.")] = 20,
+) -> None:
+    """List the audit clips on this node's disk, and what was deleted, when and why."""
+    folder = clips_folder(load_node_config(config))
+    if not (folder / LEDGER_FILE).exists():
+        typer.echo(f"{folder}: no clips, and none were ever kept there")
+        return
+    ledger, now = Ledger(folder), read_clock()
+    held, gone = ledger.segments(), ledger.deletions(deletions)
+    ledger.close()
+    oldest_s = max((segment.age_us(now) for segment in held), default=0) / 1e6
+    size = sum(segment.bytes or 0 for segment in held)
+    typer.echo(f"{len(held)} segments, {size / 1e6:.1f} MB, oldest frame {oldest_s / 3600:.2f} h")
+    for kept in held:
+        ends = (
+            "still being written" if kept.last_us is None else f"{iso_time(kept.last_us)}, {kept.frames} frames, {kept.bytes} B"
+        )
+        blurred = f", blurred: {kept.blur}" if kept.blur else ""
+        typer.echo(f"  {kept.file}: {iso_time(kept.first_us)} to {ends}{blurred}")
+    typer.echo(f"deleted, the newest {len(gone)}:")
+    for entry in gone:
+        times = " to ".join("?" if at_us is None else iso_time(at_us) for at_us in (entry.first_us, entry.last_us))
+        typer.echo(f"  {iso_time(entry.deleted_us)} {entry.reason}: {entry.file}: {times}, {entry.bytes or 0} B")
+
+
+@edge_app.command()
+def export(
+    config: Annotated[Path, typer.Option("--config", help="The node's YAML file.")],
+    camera: Annotated[str, typer.Option(help="The camera's id.")],
+    start: Annotated[str, typer.Option("--from", help="Capture time, such as 2026-01-31T08:00:00Z.")],
+    end: Annotated[str, typer.Option("--to", help="Capture time.")],
+    out: Annotated[Path, typer.Option(help="The clip to make: .mp4 or .mkv.")],
+    reason: Annotated[str, typer.Option(help="Why the clip leaves the node. Required; the audit topic keeps it.")] = "",
+) -> None:
+    """Take a clip out of the node's ring: it is recorded for the audit topic first, with who, what and why."""
+    node = load_node_config(config)
+    if node.clips is None:
+        raise ConfigError(f"{config}: has no section 'clips', so the node keeps no frames: nothing can be exported")
+    request = Request(node.node_id, camera, _time_us("--from", start), _time_us("--to", end), reason, out)
+    made = export_clip(clips_folder(node), node.clips, request, partial(_record_audit, node), read_clock())
+    times = f"{iso_time(made.first_us)} to {iso_time(made.last_us)}"
+    typer.echo(f"{out}: {made.frames} frames, {times}, {made.bytes} B, sha256 {made.sha256}")
+
+
+def _record_audit(config: NodeConfig, record: AuditRecord) -> None:
+    # To be replaced by the spool's append; until then a record is made durable in a file of its own beside the clips.
+    path = config.state / "audit.jsonl"
+    with path.open("a", encoding="utf-8") as file:
+        file.write(record.model_dump_json() + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _time_us(option: str, text: str) -> int:
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ConfigError(f"{option} {text}: is not a time: write it as 2026-01-31T08:00:00Z") from error
+    if at.tzinfo is None:
+        raise ConfigError(f"{option} {text}: has no time zone: write it as 2026-01-31T08:00:00Z")
+    return round(at.timestamp() * 1e6)
 
 
 def summary_fields(summary: Summary) -> dict[str, object]:

@@ -106,7 +106,8 @@ class ClipsConfig(Settings):
 
     max_age_h: Annotated[float, Field(gt=0, le=24)] = 24.0
     max_bytes: Annotated[int, Field(ge=1024**2)] = 10 * 1024**3
-    segment_s: Annotated[float, Field(ge=1, le=600)] = 10.0
+    # What a power cut costs at most; the ledger has a row for each, 400 days long.
+    segment_s: Annotated[float, Field(ge=1, le=600)] = 60.0
     frames_per_s: Annotated[float, Field(gt=0)] = 5.0
     # Classes whose boxes are made unrecognisable before anything is written.
     blur: tuple[str, ...] = ()
