@@ -1,7 +1,6 @@
 """``sightline edge``: the node as a process. Results go to standard output, messages to standard error."""
 
 import json
-import os
 import signal
 from dataclasses import asdict
 from datetime import datetime
@@ -20,6 +19,9 @@ from sightline_edge.clips.ledger import LEDGER_FILE, Ledger
 from sightline_edge.clips.ring import clips_folder
 from sightline_edge.clips.segment import iso_time
 from sightline_edge.config import NodeConfig, load_node_config
+from sightline_edge.delivery.delivery import SPOOL_FILE
+from sightline_edge.delivery.records import of_audit
+from sightline_edge.delivery.spool import Spool
 from sightline_edge.health.logs import configure
 from sightline_edge.node import Node, Progress, Summary
 
@@ -101,12 +103,12 @@ def export(
 
 
 def _record_audit(config: NodeConfig, record: AuditRecord) -> None:
-    # To be replaced by the spool's append; until then a record is made durable in a file of its own beside the clips.
-    path = config.state / "audit.jsonl"
-    with path.open("a", encoding="utf-8") as file:
-        file.write(record.model_dump_json() + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+    """Into the node's spool: the node forwards it now, or when it runs again and the centre can be reached."""
+    spool = Spool(config.state / SPOOL_FILE, config.spool, owner=False)
+    try:
+        spool.append([of_audit(record)])
+    finally:
+        spool.close()
 
 
 def _time_us(option: str, text: str) -> int:

@@ -264,10 +264,12 @@ def load_node_config(path: Path) -> NodeConfig:
         CameraSource(source=_located(expand(entry.source, str(path), folder), folder), camera=_absolute(entry.camera, folder))
         for entry in config.cameras
     )
-    kafka = config.kafka.model_copy(update={"options": expand_options(config.kafka.options, str(path), folder)})
+    options = expand_options(config.kafka.options, str(path), folder)
+    kafka = config.kafka.model_copy(update={"options": options, "tls": _absolute_tls(config.kafka.tls, folder)})
     local = config.local_broker
     if local is not None:
-        local = local.model_copy(update={"options": expand_options(local.options, str(path), folder)})
+        options = expand_options(local.options, str(path), folder)
+        local = local.model_copy(update={"options": options, "tls": _absolute_tls(local.tls, folder)})
     looks = config.appearance
     if looks is not None:
         looks = looks.model_copy(update={"model": _absolute(looks.model, folder)})
@@ -283,6 +285,12 @@ def is_address(source: str) -> bool:
 
 def _located(source: str, folder: Path) -> str:
     return source if is_address(source) else str(_absolute(Path(source), folder))
+
+
+def _absolute_tls(tls: Tls | None, folder: Path) -> Tls | None:
+    if tls is None:
+        return None
+    return Tls(ca=_absolute(tls.ca, folder), certificate=_absolute(tls.certificate, folder), key=_absolute(tls.key, folder))
 
 
 def _absolute(path: Path, folder: Path) -> Path:

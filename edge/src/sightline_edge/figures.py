@@ -1,12 +1,18 @@
 """The figures of a node that are read when somebody asks: its queues, its way to the centre, its clips, its certificates."""
 
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from sightline_edge.clips.ring import ClipRing
+from sightline_edge.config import NodeConfig, Tls
 from sightline_edge.delivery.delivery import Delivery, Health
 from sightline_edge.health.metrics import Metrics, Value
 from sightline_edge.inbox import Inbox
+from sightline_edge.security.tls import days_left
 
 
-def watch_all(metrics: Metrics, delivery: Delivery, inbox: Inbox) -> None:
-    """Register them."""
+def watch_all(metrics: Metrics, config: NodeConfig, delivery: Delivery, inbox: Inbox, clips: ClipRing | None) -> None:
+    """Register them; what the node does not have is told as absent."""
     forwarder, selection = delivery.forwarder, delivery.selection
     metrics.watch("inbox_frames", lambda: inbox.frames)
     metrics.watch("spool_messages", lambda: {lane.name.lower(): n for lane, n in delivery.spool.depth().messages.items()})
@@ -20,6 +26,17 @@ def watch_all(metrics: Metrics, delivery: Delivery, inbox: Inbox) -> None:
     metrics.watch("local_undelivered", lambda: delivery.local.undelivered if delivery.local else None)
     metrics.watch("clock_offset_seconds", lambda: clock.offset_s if (clock := forwarder.offset.estimate()) else None)
     metrics.watch("clock_offset_error_seconds", lambda: clock.error_s if (clock := forwarder.offset.estimate()) else None)
+    if clips is not None:
+        metrics.watch("oldest_frame_age_seconds", clips.oldest_frame_age_s)
+        metrics.watch("clips_bytes", lambda: clips.bytes)
+    certificates = {"centre": config.kafka.tls, "local": config.local_broker.tls if config.local_broker else None}
+    if any(certificates.values()):
+        metrics.watch("certificate_days_left", lambda: _days_left(certificates))
+
+
+def _days_left(certificates: Mapping[str, Tls | None]) -> Value:
+    now = datetime.now(UTC)
+    return {broker: days_left(tls, now) for broker, tls in certificates.items() if tls is not None}
 
 
 def _dropped(health: Health) -> Value:

@@ -17,14 +17,18 @@ from sightline_contract.errors import BrokerError, ConfigError
 from sightline_edge.appearance import Appearance
 from sightline_edge.batching import Origin
 from sightline_edge.capture import Patience, open_source
+from sightline_edge.clips.blur import BlurredClasses
+from sightline_edge.clips.ring import open_clips
 from sightline_edge.config import CameraSource, NodeConfig
 from sightline_edge.delivery.delivery import Delivery
 from sightline_edge.detector import Detector
 from sightline_edge.figures import watch_all
+from sightline_edge.frame import Frame
 from sightline_edge.health.device import DeviceCollector
 from sightline_edge.health.metrics import Metrics, MetricsServer, Stage
 from sightline_edge.inbox import Inbox
 from sightline_edge.pipeline import CameraPipeline
+from sightline_edge.postprocessing import Detections
 from sightline_edge.reader import Limits, Reader
 from sightline_edge.supervision import Supervision
 
@@ -110,7 +114,9 @@ class Node:
             for i, (camera, source) in enumerate(zip(cameras, sources, strict=True))
         ]
         self._metrics.model(card.name, card.version, self._detector.digest.hex())
-        watch_all(self._metrics, self._delivery, self._inbox)
+        self._clips = open_clips(config)
+        self._blurred = BlurredClasses(config.clips.blur if config.clips else (), card.labels)
+        watch_all(self._metrics, config, self._delivery, self._inbox, self._clips)
         totals = [limits.total(source, camera.frame_rate) for source, camera in zip(sources, cameras, strict=True)]
         self._total = None if None in totals else sum(total or 0 for total in totals)
 
@@ -122,6 +128,8 @@ class Node:
         """Run until every source has ended or ``stop`` is called; ``report`` is called about once a second."""
         with ExitStack() as servers:
             servers.callback(self._device.close)
+            if self._clips is not None:
+                servers.callback(self._clips.close)
             if self._config.metrics is not None:
                 servers.callback(MetricsServer(self._config.metrics, self._metrics).close)
             return self._run(report)
@@ -198,9 +206,16 @@ class Node:
             self._metrics.inference(inference_s, len(taken), self._detector.max_batch)
             for (camera, waiting), detections in zip(taken, found, strict=True):
                 self._pipelines[camera].observe(waiting.frame, detections, _now_us())
+                self._offer_to_clips(camera, waiting.frame, detections)
             self._metrics.stage(Stage.POST, time.monotonic() - began_s - inference_s)
         for pipeline in self._pipelines:
             pipeline.tick(_now_us())
+
+    def _offer_to_clips(self, camera: int, frame: Frame, found: Detections) -> None:
+        if self._clips is not None:
+            boxes = self._blurred.boxes(found, frame.size)
+            name = self._pipelines[camera].camera.camera_id
+            self._clips.offer(name, frame.pixels, frame.captured_us, frame.received_us, boxes)
 
     def _end_finished(self, running: set[int]) -> set[int]:
         finished = {camera for camera in running if self._inbox.finished(camera)}

@@ -21,7 +21,10 @@ from sightline_edge.clips.clock import read_clock
 from sightline_edge.clips.export import Request, export_clip, os_user
 from sightline_edge.clips.segment import iso_time
 from sightline_edge.clips.store import Store
-from sightline_edge.config import ClipsConfig
+from sightline_edge.config import ClipsConfig, SpoolConfig
+from sightline_edge.delivery.delivery import SPOOL_FILE
+from sightline_edge.delivery.records import Lane
+from sightline_edge.delivery.spool import Spool
 
 SECOND_US = 1_000_000
 
@@ -334,9 +337,9 @@ def test_the_command_exports_and_lists(node_file: Path, tmp_path: Path) -> None:
     digest = hashlib.sha256(out.read_bytes()).hexdigest()
     assert "20 frames, " in done.stdout
     assert digest in done.stdout
-    (record,) = [
-        AuditRecord.model_validate_json(line) for line in (tmp_path / "state" / "audit.jsonl").read_text().splitlines()
-    ]
+    spool = Spool(tmp_path / "state" / SPOOL_FILE, SpoolConfig())
+    (record,) = [AuditRecord.model_validate_json(row.value) for row in spool.take(Lane.AUDIT, 0, 10)]
+    spool.close()
     assert (record.kind, record.reason, record.details["sha256"]) == ("clip_exported", "accident at the gate", digest)
 
     listed = sightline("clips", "--config", str(node_file))

@@ -20,7 +20,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError, KafkaException, Message, Producer
 
@@ -30,6 +29,8 @@ from sightline_edge.config import Kafka
 from sightline_edge.delivery.offset import ClockOffset
 from sightline_edge.delivery.records import Lane, Stored
 from sightline_edge.delivery.spool import Spool
+from sightline_edge.security.refusals import explain
+from sightline_edge.security.tls import check_files, librdkafka_options
 
 logger = logging.getLogger(__name__)
 # librdkafka writes its own lines; what matters of them is told here.
@@ -100,21 +101,19 @@ class Forwarder(threading.Thread):
         spool: Spool,
         kafka: Kafka,
         client_id: str,
-        explain: Callable[[KafkaError], str] = KafkaError.str,
-        options: Mapping[str, Any] | None = None,
         published: Callable[[float], None] = lambda _seconds: None,
     ) -> None:
         """``published`` is told how long each record took from its keeping to the broker's answer, s.
 
-        ``explain`` puts an error of librdkafka into one line for the log; ``options`` are librdkafka's for TLS.
+        Raises ConfigError where the files of ``kafka.tls`` cannot be used.
         """
         super().__init__(name="forwarder", daemon=True)
         self._spool = spool
         self._kafka = kafka
         self._client_id = client_id
-        self._explain = explain
         self._published = published
-        self._tls = dict(options or {})
+        if kafka.tls is not None:
+            check_files(kafka.tls)
         self._ways = {lane: _Way(lane) for lane in Lane}
         self._producers: dict[str, Producer] = {}
         self._wake = threading.Event()
@@ -292,8 +291,9 @@ class Forwarder(threading.Thread):
             "stats_cb": partial(self._counted, name),
             "statistics.interval.ms": 5000,
             **purpose,
-            **self._tls,
             **self._kafka.options,
+            # Last: no option of a site's may undo them.
+            **(librdkafka_options(self._kafka.tls) if self._kafka.tls else {}),
         }
 
     def _noticed(self, error: KafkaError) -> None:
@@ -312,7 +312,7 @@ class Forwarder(threading.Thread):
 
     def _tell(self, error: KafkaError, topic: str | None) -> None:
         where = f"Kafka at {self._kafka.bootstrap_servers}" + (f", topic {topic}" if topic else "")
-        self._say(f"{error.code()} {topic}", "%s: %s; detections wait in the spool", where, self._explain(error))
+        self._say(f"{error.code()} {topic}", "%s; detections wait in the spool", explain(error, where, self._kafka.tls))
 
     def _say(self, what: str, text: str, *values: object) -> None:
         """Log a warning, the same one once a minute."""

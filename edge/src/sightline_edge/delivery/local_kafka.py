@@ -6,11 +6,12 @@ Their offsets are committed once the messages are in the spool, so that a node t
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from sightline_contract.detection_pb2 import DetectionBatch
 from sightline_contract.errors import ConfigError, StorageError
@@ -18,6 +19,9 @@ from sightline_contract.events import DetectionEvent, NodeStatus
 from sightline_contract.topics import DETECTIONS, EVENTS, NODE_STATUS
 from sightline_edge.config import LocalBroker
 from sightline_edge.delivery.records import Lane, Record
+from sightline_edge.security.acls import consumer_group
+from sightline_edge.security.refusals import explain
+from sightline_edge.security.tls import check_files, librdkafka_options
 
 logger = logging.getLogger(__name__)
 _library_logger = logging.getLogger("sightline_edge.librdkafka")
@@ -26,6 +30,7 @@ _LANES = {DETECTIONS.name: Lane.DETECTIONS, EVENTS.name: Lane.EVENTS}
 _POLL_S = 0.2
 _COMMIT_POLLS = 5
 _CLOSE_S = 2.0
+_TELL_S = 60.0
 
 
 class LocalKafka:
@@ -36,9 +41,8 @@ class LocalKafka:
         config: LocalBroker,
         node_id: str,
         take: Callable[[Record, Callable[[], None]], None],
-        tls: Mapping[str, Any] | None = None,
     ) -> None:
-        """Raises ConfigError where ``take`` names a topic that is not of a kind the centre has."""
+        """Raises ConfigError where ``config.take`` names a topic of no kind that the centre has, or TLS files are unusable."""
         for topic in config.take:
             if topic.split(".")[0] not in _LANES or "." not in topic:
                 raise ConfigError(f"local_broker.take: {topic!r} is no topic such as detections.box or events.box: correct it")
@@ -46,17 +50,23 @@ class LocalKafka:
             "bootstrap.servers": f"{config.host}:{config.port}",
             "client.id": node_id,
             "reconnect.backoff.max.ms": 5000,
-            "error_cb": lambda _error: None,
-            **(tls or {}),
+            "error_cb": self._noticed,
             **config.options,
         }
+        if config.tls is not None:
+            check_files(config.tls)
+            common |= librdkafka_options(config.tls)
+        self._config = config
+        self._told_s = -_TELL_S
         self._give_detections = config.give_detections
         self._undelivered = 0
         self._producer = Producer(
             {**common, "linger.ms": 0, "message.timeout.ms": 30_000, "queue.buffering.max.messages": 10_000},
             logger=_library_logger,
         )
-        self._reader = _Reader({**common, "group.id": f"{node_id}-take"}, config.take, take) if config.take else None
+        self._reader = (
+            _Reader({**common, "group.id": consumer_group(node_id, "take")}, config.take, take) if config.take else None
+        )
         if self._reader is not None:
             self._reader.start()
 
@@ -88,6 +98,12 @@ class LocalKafka:
         if self._reader is not None:
             self._reader.close()
         self._producer.flush(_CLOSE_S)
+
+    def _noticed(self, error: KafkaError) -> None:
+        if error.code() != KafkaError._ALL_BROKERS_DOWN and time.monotonic() - self._told_s >= _TELL_S:
+            self._told_s = time.monotonic()
+            where = f"local Kafka at {self._config.host}:{self._config.port}"
+            logger.warning("%s; machines nearby get no copies", explain(error, where, self._config.tls))
 
     def _give(self, topic: str, key: str, value: bytes) -> None:
         try:

@@ -13,6 +13,8 @@ from typing import Any
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 from pydantic import ValidationError
 
 from sightline_contract.detection_pb2 import DetectionBatch
@@ -23,6 +25,8 @@ from sightline_contract.topics import DETECTIONS, EVENTS
 from sightline_edge.config import LocalBroker
 from sightline_edge.delivery.neighbours import Watch
 from sightline_edge.delivery.records import Lane, Record
+from sightline_edge.security.refusals import explain, refused_at_the_door
+from sightline_edge.security.tls import check_files, ssl_context
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +34,9 @@ QUEUED_EVENTS = 1000
 _KEEPALIVE_S = 20
 _RECONNECT_S = (1, 30)
 _CLOSE_S = 2.0
+_TELL_S = 60.0
+# A machine without an uplink is listened to again within so long; the broker of edge/deploy keeps its messages that long.
+_SESSION_S = 7 * 24 * 3600
 # Lane and topic of what is taken from others.
 _TAKEN = {"detections": (Lane.DETECTIONS, DETECTIONS.name), "events": (Lane.EVENTS, EVENTS.name)}
 
@@ -50,25 +57,32 @@ class LocalMqtt:
         self._take = take
         self._watch = watch
         self._connects = 0
+        self._where = f"MQTT at {config.host}:{config.port}"
+        self._told_s = -_TELL_S
+        self._closing = False
         self.undelivered = 0
         self._client = mqtt.Client(
             CallbackAPIVersion.VERSION2,
-            client_id=f"sightline-{node_id}",
-            clean_session=not config.take,
+            # The broker of edge/deploy takes the certificate's name for it, whatever is given here: one node, one connection.
+            client_id=node_id,
+            protocol=mqtt.MQTTv5,
             manual_ack=True,
         )
         client = self._client
         client.on_connect, client.on_disconnect = self._connected, self._disconnected
+        client.on_connect_fail = self._failed
         client.on_message = self._received
         client.on_socket_open = _without_delay
         client.max_queued_messages_set(QUEUED_EVENTS)
         client.reconnect_delay_set(*_RECONNECT_S)
         client.will_set(alive_topic(node_id), b"0", qos=1, retain=True)
         if config.tls is not None:
-            from sightline_edge.security.tls import ssl_context
-
+            check_files(config.tls)
             client.tls_set_context(ssl_context(config.tls))
-        client.connect_async(config.host, config.port, _KEEPALIVE_S)
+        # Only who takes messages of others has something that the broker is to keep while the node is away.
+        session = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        session.SessionExpiryInterval = _SESSION_S if config.take else 0
+        client.connect_async(config.host, config.port, _KEEPALIVE_S, clean_start=not config.take, properties=session)
         client.loop_start()
 
     @property
@@ -91,6 +105,7 @@ class LocalMqtt:
 
     def close(self) -> None:
         """Give out the events that wait, for up to two seconds, and say that the node has stopped."""
+        self._closing = True
         last = self._client.publish(alive_topic(self._node_id), b"0", qos=1, retain=True)
         if self._client.is_connected():
             last.wait_for_publish(_CLOSE_S)
@@ -107,12 +122,11 @@ class LocalMqtt:
             self.undelivered += 1
 
     def _connected(self, client: mqtt.Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
-        where = f"MQTT at {self._config.host}:{self._config.port}"
         if reason.is_failure:
-            logger.warning("%s: refuses this node (%s): check its certificate and the broker's rules", where, reason)
+            self._tell(explain(reason, self._where, self._config.tls))
             return
         self._connects += 1
-        logger.info("%s: connected", where)
+        logger.info("%s: connected", self._where)
         wanted = [f"{ROOT}/{device}/{kind}/+" for device in self._config.take for kind in _TAKEN]
         if self._watch is not None:
             wanted += [f"{ROOT}/{node}/events/+" for node in self._watch.config.nodes]
@@ -121,8 +135,25 @@ class LocalMqtt:
         client.publish(alive_topic(self._node_id), b"1", qos=1, retain=True)
 
     def _disconnected(self, _client: mqtt.Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
-        if reason.is_failure:
-            logger.warning("MQTT at %s:%d: connection lost (%s)", self._config.host, self._config.port, reason)
+        if reason.is_failure and not self._closing:
+            self._tell(self._refusal() or f"{self._where}: connection lost ({reason})")
+
+    def _failed(self, _client: mqtt.Client, _data: Any) -> None:
+        self._tell(self._refusal() or f"{self._where}: does not answer: check the broker and its address")
+
+    def _refusal(self) -> str | None:
+        """Why the broker keeps this node out, where it does: the library does not say."""
+        if self._config.tls is None or not self._may_tell():
+            return None
+        return refused_at_the_door(self._config.host, self._config.port, self._config.tls)
+
+    def _may_tell(self) -> bool:
+        return time.monotonic() - self._told_s >= _TELL_S
+
+    def _tell(self, line: str) -> None:
+        if self._may_tell():
+            self._told_s = time.monotonic()
+            logger.warning("%s; machines nearby get no copies", line)
 
     def _received(self, client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
         received_us = time.time_ns() // 1000

@@ -89,10 +89,11 @@ def boot_us() -> int:
 class Spool:
     """The queue's file. Safe to use from several threads."""
 
-    def __init__(self, path: Path, config: SpoolConfig, now_us: Callable[[], int] = boot_us) -> None:
+    def __init__(self, path: Path, config: SpoolConfig, now_us: Callable[[], int] = boot_us, *, owner: bool = True) -> None:
         """Open or make ``path``. A file that SQLite cannot read is put aside and what can be read of it is kept.
 
-        Raises StorageError where the folder cannot be written.
+        Only its ``owner`` does that, and reserves room; another process takes the file as it is. Raises StorageError where
+        the folder cannot be written or, for who is not the owner, where the file is damaged.
         """
         self.path = path
         self._config = config
@@ -102,10 +103,11 @@ class Spool:
         self._lock = threading.RLock()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._database = self._opened()
+            self._database = self._opened() if owner else self._connected()
             self._ran_before_us = self._number(_RAN_US)
-            self._reserve()
-        except (OSError, sqlite3.OperationalError) as error:
+            if owner:
+                self._reserve()
+        except (OSError, sqlite3.DatabaseError) as error:
             raise StorageError(f"{path}: the spool cannot be opened ({error}): check the folder and its disk") from error
 
     def append(self, records: Sequence[Record]) -> None:

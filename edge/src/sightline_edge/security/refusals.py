@@ -14,7 +14,8 @@ from confluent_kafka import KafkaError
 from paho.mqtt.reasoncodes import ReasonCode
 
 from sightline_contract.errors import ConfigError
-from sightline_edge.config import Tls, mask_password
+from sightline_edge.config import Tls
+from sightline_edge.health.masking import mask_password
 from sightline_edge.security.tls import check_tls, common_name, ssl_context
 
 # OpenSSL's words, in the order in which they are looked for, and what they mean to an operator.

@@ -59,8 +59,19 @@ def ssl_context(tls: Tls) -> ssl.SSLContext:
 
 def check_tls(tls: Tls, now: datetime) -> None:
     """Raise ConfigError, in one line, for what would make every broker refuse this node, or for a key that others may read."""
+    check_files(tls)
+    check_validity(tls, now)
+
+
+def check_files(tls: Tls) -> None:
+    """Raise ConfigError for files that time does not mend: missing, not of one another, readable by others."""
     path = _path(tls)
     _check_key(tls, path[0])
+
+
+def check_validity(tls: Tls, now: datetime) -> None:
+    """Raise ConfigError where a certificate has expired, or is not valid yet as this device's clock has it."""
+    path = _path(tls)
     for certificate in path:
         file = tls.ca if certificate is path[-1] else tls.certificate
         if now > certificate.not_valid_after_utc:
