@@ -235,16 +235,6 @@ def test_a_node_without_an_uplink_runs_and_names_what_does_not_answer(
     assert any("127.0.0.1:1" in line and "refused" in line for line in warnings), warnings
 
 
-def test_two_nodes_do_not_share_a_folder(
-    node_file: Callable[..., Path], make_video: Callable[..., Path], make_camera: Callable[..., Path]
-) -> None:
-    config = load_node_config(node_file("127.0.0.1:1", [(make_video("clip.mp4", ["red"]), make_camera("c"))]))
-    first = Node(config)
-    with pytest.raises(ConfigError, match="another node uses this folder"):
-        Node(config)
-    del first
-
-
 def test_two_cameras_of_one_name_are_refused(
     tmp_path: Path, node_file: Callable[..., Path], make_video: Callable[..., Path], make_camera: Callable[..., Path]
 ) -> None:

@@ -250,6 +250,8 @@ class NodeConfig(Settings):
         sources = [camera.source for camera in self.cameras]
         if twice := sorted({source for source in sources if sources.count(source) > 1}):
             raise ValueError(f"two cameras read {mask_password(twice[0])}")
+        if self.neighbours and (self.local_broker is None or self.local_broker.kind is not BrokerKind.MQTT):
+            raise ValueError("neighbours are heard over MQTT: give a local_broker of kind mqtt, or leave them out")
         return self
 
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 from confluent_kafka import Consumer, Producer
+from edge_messages import batch
 
 from sightline.broker import create_topics
 from sightline.ports import LOOPBACK
 from sightline_contract.detection_pb2 import DetectionBatch
 from sightline_contract.errors import ConfigError
-from sightline_contract.ids import SCHEMA_VERSION
 from sightline_contract.topics import DETECTIONS, Topic
 from sightline_edge.config import NodeConfig
 from sightline_edge.delivery.delivery import Delivery
@@ -38,12 +38,6 @@ def delivery_of(folder: Path, port: int, take: tuple[str, ...] = ()) -> Delivery
     delivery = Delivery(config, [], wait=False)
     delivery.start()
     return delivery
-
-
-def batch(camera_id: str, seq: int) -> DetectionBatch:
-    return DetectionBatch(
-        schema_version=SCHEMA_VERSION, camera_id=camera_id, session=1, seq=seq, captured_us=5, frame_width=64, frame_height=48
-    )
 
 
 @pytest.mark.kafka

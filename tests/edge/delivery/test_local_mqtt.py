@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from edge_messages import batch, event
 
 from sightline.mosquitto import Mosquitto
 from sightline_contract.detection_pb2 import DetectionBatch
-from sightline_contract.events import DetectionEvent, EventKind, NeighbourWarning
-from sightline_contract.ids import SCHEMA_VERSION
+from sightline_contract.events import NeighbourWarning
 from sightline_edge.config import NodeConfig
 from sightline_edge.delivery.delivery import Delivery
 from sightline_edge.delivery.local_mqtt import LocalMqtt
@@ -48,21 +48,6 @@ def node(tmp_path: Path, mosquitto: Mosquitto) -> "Iterator[Callable[..., Delive
     yield make
     for delivery in made:
         delivery.close(drain_s=0)
-
-
-def batch(camera_id: str, seq: int) -> DetectionBatch:
-    return DetectionBatch(
-        schema_version=SCHEMA_VERSION, node_id="n", camera_id=camera_id, session=1, seq=seq, captured_us=5, frame_width=64,
-        frame_height=48,
-    )  # fmt: skip
-
-
-def event(node_id: str, class_name: str = "person", score: float = 0.9) -> DetectionEvent:
-    return DetectionEvent(
-        event_id=f"{node_id}/1/2/watch_list/{class_name}", kind=EventKind.WATCH_LIST, node_id=node_id, camera_id="cam",
-        session=1, frame=2, captured_us=3, received_us=4, emitted_us=5, class_name=class_name, score=score, cx=0.5, cy=0.5,
-        w=0.1, h=0.1, cell=7,
-    )  # fmt: skip
 
 
 def connected(delivery: Delivery) -> Callable[[], bool]:

@@ -8,6 +8,7 @@ import pytest
 from sightline_contract.batch import Frames, get_frames, set_frames
 from sightline_contract.camera import CameraConfig
 from sightline_contract.detection_pb2 import DetectionBatch
+from sightline_contract.errors import ConfigError
 from sightline_contract.ids import SCHEMA_VERSION
 from sightline_edge.config import ForwardConfig, WatchRule
 from sightline_edge.delivery.selection import Selection
@@ -96,3 +97,8 @@ def test_another_machines_camera_is_judged_by_the_same_rules() -> None:
     chosen, selection = select(batch(camera_id="elsewhere"), classes=["person"])
     assert scores(chosen) == [0.9, 0.2]
     assert selection.withheld == {"elsewhere": 3}
+
+
+def test_a_class_that_nobody_knows_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"forward\.classes: 'lorry' is neither"):
+        Selection(ForwardConfig(classes=("person", "lorry")), (), [CAMERA])

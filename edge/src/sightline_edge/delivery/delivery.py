@@ -7,6 +7,7 @@ first in every sense: no broker between the detector and the disk can lose what 
 import fcntl
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol
@@ -89,10 +90,13 @@ class Delivery:
         """
         self._config = config
         self._wait = wait
-        self._lock = _locked(config.state)
         self.selection = Selection(config.forward, config.watch_list, cameras)
-        self.spool = Spool(config.state / SPOOL_FILE, config.spool)
-        self.forwarder = Forwarder(self.spool, config.kafka, config.node_id, published=published)
+        with ExitStack() as opened:
+            opened.enter_context(_locked(config.state))
+            self.spool = Spool(config.state / SPOOL_FILE, config.spool)
+            opened.callback(self.spool.close)
+            self.forwarder = Forwarder(self.spool, config.kafka, config.node_id, published=published)
+            self._opened = opened.pop_all()
         self.outbox = Outbox(self.spool, config.spool.commit_s, lambda _count: self.forwarder.wake())
         self.watch = Watch(config.neighbours, self.selection, config.node_id) if config.neighbours else None
         self.local: LocalBroker | None = None
@@ -141,8 +145,7 @@ class Delivery:
         finally:
             self.forwarder.close(drain_s)
             left = self.spool.depth().total
-            self.spool.close()
-            self._lock.close()
+            self._opened.close()
         self.check()
         return left
 

@@ -18,6 +18,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -162,9 +163,17 @@ class Forwarder(threading.Thread):
             if way.sent and lane <= Lane.EVENTS:
                 break  # an event waits: what is less urgent does not get in its way
         for producer in self._producers.values():
-            moved |= producer.poll(0) > 0
+            moved |= self._poll(producer)
         self._settle()
         return moved
+
+    def _poll(self, producer: Producer) -> bool:
+        """Take answers; an error that the producer does not outlive may come as an exception, too."""
+        try:
+            return producer.poll(0) > 0
+        except KafkaException as error:
+            self._noticed(error.args[0])
+            return False
 
     def _wait(self) -> None:
         """Until something is put into the spool, or an answer may be there."""
@@ -254,8 +263,10 @@ class Forwarder(threading.Thread):
 
     def _start_anew(self, because: KafkaError) -> None:
         """After an error that librdkafka's idempotent producer does not outlive."""
-        self._say("fatal", "Kafka at %s: the producer starts anew: %s", self._kafka.bootstrap_servers, because.str())
+        self._tell(because, None)
         self._let_go()
+        for way in self._ways.values():
+            way.blocked_until_s = time.monotonic() + _REFUSED_TOPIC_S
         self._fatal = None
         self._make_producers()
 
@@ -269,9 +280,10 @@ class Forwarder(threading.Thread):
         """Take the answers that are there; what has none counts as refused and stays in the spool."""
         producers, self._producers = self._producers, {}
         for producer in producers.values():
-            producer.poll(0)
+            self._poll(producer)
             producer.purge()
-            producer.flush(1)
+            with suppress(KafkaException):
+                producer.flush(1)
         self._settled_s = -_SETTLE_S
         fatal, self._fatal = self._fatal, None
         self._settle()
@@ -300,9 +312,10 @@ class Forwarder(threading.Thread):
         if error.fatal():
             self._fatal = error
         if error.code() == KafkaError._ALL_BROKERS_DOWN:
-            self.up = False  # why was told by the error before
-        else:
-            self._tell(error, None)
+            self.up = False
+            if any(time.monotonic() - told_s < _TELL_S for told_s in self._told.values()):
+                return  # why was told by the error before; a broker that just hangs up gives no other
+        self._tell(error, None)
 
     def _counted(self, producer: str, text: str) -> None:
         brokers = json.loads(text).get("brokers", {}).values()

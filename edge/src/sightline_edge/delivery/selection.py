@@ -15,6 +15,7 @@ import numpy as np
 from sightline_contract.batch import Frames, get_frames, set_frames
 from sightline_contract.camera import CameraConfig
 from sightline_contract.detection_pb2 import DetectionBatch
+from sightline_contract.errors import ConfigError
 from sightline_contract.labels import label_names
 from sightline_edge.config import ForwardConfig, WatchRule
 
@@ -23,6 +24,7 @@ class Selection:
     """Decides detection by detection; any thread may ask."""
 
     def __init__(self, config: ForwardConfig, watch_list: Sequence[WatchRule], cameras: Sequence[CameraConfig]) -> None:
+        _check(config.classes, cameras)
         self._config = config
         self._class_ids = {camera.camera_id: _ids(config.classes, camera.site_labels) for camera in cameras}
         self._other_ids = _ids(config.classes, {})
@@ -63,6 +65,12 @@ class Selection:
         for class_id, min_score in self._watched:
             wanted |= (frames.classes == class_id) & (frames.scores >= min_score)
         return wanted
+
+
+def _check(classes: Sequence[str], cameras: Sequence[CameraConfig]) -> None:
+    known = {name for camera in cameras for name in camera.site_labels.values()} | set(label_names())
+    if unknown := [name for name in classes if name not in known]:
+        raise ConfigError(f"forward.classes: {unknown[0]!r} is neither one of COCO's 80 nor in a camera's site_labels")
 
 
 def _only(frames: Frames, wanted: "np.ndarray[tuple[int], np.dtype[np.bool_]]") -> Frames:

@@ -21,11 +21,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 
+from sightline_contract.nearby import ROOT
 from sightline_contract.topics import AUDIT, DETECTIONS, EVENTS, MODEL_ROLLOUT, NODE_STATUS
 
 WRITTEN = (DETECTIONS, EVENTS, NODE_STATUS, AUDIT)
 READ = (MODEL_ROLLOUT,)
-MQTT_ROOT = "sightline/v1"
 
 
 class Resource(StrEnum):
@@ -85,12 +85,12 @@ def mosquitto_acls(neighbours: Mapping[str, Sequence[str]], takes: Mapping[str, 
     """
     lines = [
         "# By 'sightline pki acls'. %u is the common name of the certificate that the client showed.",
-        f"pattern readwrite {MQTT_ROOT}/%u/#",
+        f"pattern readwrite {ROOT}/%u/#",
     ]
     takes = takes or {}
     for node in sorted({*neighbours, *takes}):
-        heard = [f"topic read {MQTT_ROOT}/{other}/events/+" for other in neighbours.get(node, ())]
-        forwarded = [f"topic read {MQTT_ROOT}/{machine}/#" for machine in takes.get(node, ())]
+        heard = [f"topic read {ROOT}/{other}/events/+" for other in neighbours.get(node, ())]
+        forwarded = [f"topic read {ROOT}/{machine}/#" for machine in takes.get(node, ())]
         if heard or forwarded:
             lines += ["", f"user {node}", *heard, *forwarded]
     return "\n".join(lines) + "\n"
