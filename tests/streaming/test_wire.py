@@ -40,6 +40,7 @@ def messages(draw: st.DrawFn) -> bytes:
         frame_height=480,
         first_frame=draw(U64),
         frames_skipped=draw(st.integers(0, 2**32 - 1)),
+        detections_withheld=draw(st.integers(0, 2**32 - 1)),
         end_of_session=draw(st.booleans()),
     )
     rng = np.random.default_rng(draw(st.integers(0, 9)))
