@@ -5,6 +5,7 @@ cut at that moment would leave it.
 """
 
 import contextlib
+import os
 import random
 import struct
 import subprocess
@@ -53,6 +54,9 @@ class WeakDisk:
     def make_room(self) -> None:
         """Take back what ``fill`` took."""
         (self.folder / "ballast").unlink()
+        folder = os.open(self.folder, os.O_RDONLY)
+        os.fsync(folder)  # a power cut would bring the file back
+        os.close(folder)
 
     def close(self) -> None:
         """Unmount."""
