@@ -1,6 +1,7 @@
 """What reached the centre, held against what the node had promised."""
 
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ from sightline_contract.detection_pb2 import DetectionBatch
 from sightline_contract.errors import BrokerError
 from sightline_contract.topics import DETECTIONS
 
-_READ_TIMEOUT_S = 120.0
+_SILENCE_S = 60.0
 
 
 class Arrived(NamedTuple):
@@ -76,31 +77,32 @@ def number_of(payload: bytes, cameras: int) -> int:
 
 def read_detections(bootstrap: str, cameras: int) -> list[Arrived]:
     """All that the topic of detections holds, partition by partition; raises BrokerError."""
+    return list(each_detection(bootstrap, cameras))
+
+
+def each_detection(bootstrap: str, cameras: int) -> Iterator[Arrived]:
+    """As ``read_detections``, one by one."""
     from confluent_kafka import Consumer, TopicPartition
 
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "judge", "enable.auto.commit": False, "log_level": 0})
-    found: list[Arrived] = []
     try:
-        deadline_s = time.monotonic() + _READ_TIMEOUT_S
         for partition in consumer.list_topics(DETECTIONS.name, 30).topics[DETECTIONS.name].partitions:
             place = TopicPartition(DETECTIONS.name, partition, 0)
             _, end = consumer.get_watermark_offsets(place, 30)
             consumer.assign([place])
-            while end > 0:
-                if time.monotonic() > deadline_s:
-                    raise BrokerError(f"{bootstrap}: its messages were not read within {_READ_TIMEOUT_S:.0f} s: see its log")
-                messages = consumer.consume(10_000, 1.0)
-                for message in messages:
+            offset, newest_s = 0, time.monotonic()
+            while offset < end:
+                if time.monotonic() - newest_s > _SILENCE_S:
+                    raise BrokerError(f"{bootstrap}: gave no message for {_SILENCE_S:.0f} s: see its log")
+                for message in consumer.consume(5_000, 1.0):
+                    newest_s, offset = time.monotonic(), message.offset() + 1
                     payload = bytes(message.value())
                     at_s = message.timestamp()[1] / 1000
-                    found.append(Arrived(number_of(payload, cameras), at_s, message.key().decode(), payload))
-                if messages and messages[-1].offset() + 1 >= end:
-                    break
+                    yield Arrived(number_of(payload, cameras), at_s, message.key().decode(), payload)
     finally:
         consumer.close()
-    return found
 
 
-def numbers(arrived: list[Arrived]) -> npt.NDArray[np.int64]:
+def numbers(arrived: Iterable[Arrived]) -> npt.NDArray[np.int64]:
     """Their numbers, in order."""
-    return np.array([each.number for each in arrived], np.int64)
+    return np.fromiter((each.number for each in arrived), np.int64)
