@@ -16,7 +16,7 @@ from faulty_run import FaultyRun, recoveries
 from weak_disk import WeakDisk
 
 from sightline.bench.edge_figures import growth_per_s
-from sightline.bench.edge_judge import Arrived, Verdict, judge, numbers, read_detections
+from sightline.bench.edge_judge import Arrived, Verdict, held, judge, numbers, read_detections
 from sightline.bench.edge_node import Carrier, Feed
 from sightline.broker import Broker, BrokerConfig
 from sightline.ports import free_port
@@ -129,9 +129,9 @@ def have_outage(outage: Outage, carrier: Carrier, broker: Broker, disk: WeakDisk
     back_s = time.monotonic()
     broker.start()
     for _ in range(outage.kills_after):
-        time.sleep(chance.uniform(0.3, 1.2))
-        if carrier.child.exit_code is None:
-            kill_and_start(carrier)
+        some = held(broker.bootstrap) + chance.randrange(300, 900)
+        carrier.child.wait_until(lambda some=some: held(broker.bootstrap) >= some, 60, "draining")  # type: ignore[misc]
+        kill_and_start(carrier)
     carrier.finish(300)
     return time.monotonic() - back_s
 
@@ -265,4 +265,3 @@ def test_a_network_that_falls_silent_costs_nothing(
     verdict = judge(arrived, carrier.promised, carrier.handed, SHORT.cameras)
     assert_kept(verdict)
     assert verdict.promised > 0.9 * carrier.feed.last
-

@@ -93,4 +93,3 @@ def tear(log: Path, chance: random.Random) -> None:
     noise = chance.randbytes(8) + bytes(salts) + chance.randbytes(_NOISE_BYTES)
     content[end : end + len(noise)] = noise
     log.write_bytes(content)
-

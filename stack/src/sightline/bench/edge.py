@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sightline.bench.edge_bridge import PLAIN, RAISED, find_mosquitto
-from sightline.bench.edge_outage import Outcome, OutagePlan, bridge, ours
+from sightline.bench.edge_outage import OutagePlan, Outcome, bridge, ours
 from sightline.bench.edge_path import measure_path
 from sightline.bench.edge_soak import soak
 from sightline.broker import Broker, BrokerConfig
@@ -104,7 +104,7 @@ def draw(outcomes: Sequence[Outcome], path: Path) -> None:
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small", loc="center left")
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=100, metadata={"Date": None})
+    figure.savefig(path, metadata={"Date": None})
 
 
 def _lost(outcome: Outcome) -> str:
@@ -113,8 +113,8 @@ def _lost(outcome: Outcome) -> str:
 
 def _print_outage(plan: OutagePlan, outcomes: Sequence[Outcome], console: Console) -> None:
     console.print(
-        f"{plan.cameras} cameras, a message a second each; centre away for {plan.away_s} s of them, {plan.speed:g} times as fast; "
-        f"carrier killed {plan.kills} times meanwhile"
+        f"{plan.cameras} cameras, a message a second each; centre away for {plan.away_s} s of them, {plan.speed:g} times as "
+        f"fast; carrier killed {plan.kills} times meanwhile"
     )
     rows = {
         "acknowledged to the sender": lambda o: f"{o.verdict.promised:,}",

@@ -21,10 +21,9 @@ import numpy.typing as npt
 import psutil
 
 from sightline.bench.edge_judge import number_of
-from sightline.bench.edge_node import Feed, Look
+from sightline.bench.edge_node import Feed, Look, look_at
 from sightline.ports import LOOPBACK, answers, free_port
 from sightline.processes import Child, start
-from sightline.sampling import memory_of
 
 # As good as it gets: nothing is dropped for its number, the queue is written every second (the least that can be set).
 PLAIN: tuple[str, ...] = ()
@@ -82,7 +81,8 @@ class Centre:
     """The central broker and who counts there."""
 
     def __init__(self, program: str, home: Path, cameras: int) -> None:
-        persistent = ("persistence true", f"persistence_location {home}/", "max_queued_messages 0", "max_inflight_messages 1000")
+        unlimited = ("max_queued_messages 0", "max_inflight_messages 1000")
+        persistent = ("persistence true", f"persistence_location {home}/", *unlimited)
         self.broker = Mosquitto(program, "central mosquitto", home, persistent)
         self._cameras = cameras
         self.numbers: list[int] = []
@@ -179,12 +179,7 @@ class Bridge:
             return
         try:
             process = psutil.Process(child.pid)
-            disk = sum(path.stat().st_size for path in self.broker.home.glob("mosquitto.db*"))
-            self.looks.append(
-                Look(
-                    time.monotonic(), self.broker.lives, memory_of(process), process.num_fds(), process.num_threads(), disk
-                )
-            )
+            self.looks.append(look_at(process, self.broker.lives, self.broker.home, "mosquitto.db*"))
             self.written_bytes = self._written_before + int(process.io_counters().write_bytes)
         except (psutil.Error, FileNotFoundError):  # it ends, or puts a new file in the old one's place, just now
             return

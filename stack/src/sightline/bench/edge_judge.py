@@ -95,10 +95,21 @@ def each_detection(bootstrap: str, cameras: int) -> Iterator[Arrived]:
                 if time.monotonic() - newest_s > _SILENCE_S:
                     raise BrokerError(f"{bootstrap}: gave no message for {_SILENCE_S:.0f} s: see its log")
                 for message in consumer.consume(5_000, 1.0):
-                    newest_s, offset = time.monotonic(), message.offset() + 1
-                    payload = bytes(message.value())
-                    at_s = message.timestamp()[1] / 1000
-                    yield Arrived(number_of(payload, cameras), at_s, message.key().decode(), payload)
+                    newest_s, offset = time.monotonic(), int(message.offset() or 0) + 1
+                    key, payload = bytes(message.key() or b""), bytes(message.value() or b"")
+                    yield Arrived(number_of(payload, cameras), message.timestamp()[1] / 1000, key.decode(), payload)
+    finally:
+        consumer.close()
+
+
+def held(bootstrap: str) -> int:
+    """How many detections' messages the broker holds."""
+    from confluent_kafka import Consumer, TopicPartition
+
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "judge", "log_level": 0})
+    try:
+        partitions = consumer.list_topics(DETECTIONS.name, 30).topics[DETECTIONS.name].partitions
+        return sum(consumer.get_watermark_offsets(TopicPartition(DETECTIONS.name, each), 30)[1] for each in partitions)
     finally:
         consumer.close()
 

@@ -21,16 +21,18 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 import psutil
+from pydantic import Field
 
 from sightline.processes import Child, start
 from sightline.sampling import memory_of
 from sightline.simulate.steady import SteadyCity
+from sightline_contract.errors import StageError
 from sightline_contract.settings import Settings
 from sightline_edge.config import CameraSource, Kafka, NodeConfig, SpoolConfig
 from sightline_edge.delivery import records
 from sightline_edge.delivery.delivery import Delivery
 
-# A message's number: second of the city x cameras + camera. Told as it is; where handing over is, as minus one minus the number.
+# A message's number is second of the city x cameras + camera. A promise is told as it; -1 - n: all below n are handed over now.
 _NUMBER = struct.Struct("<q")
 
 
@@ -50,7 +52,7 @@ class Feed(Settings):
     speed: float = 0.0  # seconds of the city in one second; 0: as fast as the spool takes them
     drain_s: float = 600.0
     spool: SpoolConfig = SpoolConfig()
-    options: dict[str, str | int | float | bool] = {}
+    options: dict[str, str | int | float | bool] = Field(default_factory=dict)
 
     @property
     def city(self) -> SteadyCity:
@@ -110,6 +112,15 @@ class Look:
     disk_bytes: int  # of the folder of its state
 
 
+def look_at(process: psutil.Process, life: int, folder: Path, files: str) -> Look:
+    """Look now; raises psutil.Error or FileNotFoundError where the process, or a file, is no more."""
+    memory = memory_of(process)
+    if not memory:
+        raise psutil.NoSuchProcess(process.pid)
+    disk = sum(path.stat().st_size for path in folder.glob(files))
+    return Look(time.monotonic(), life, memory, process.num_fds(), process.num_threads(), disk)
+
+
 @dataclass
 class Carrier:
     """The process, over several lives; ``prefix`` is put before its command. It ends with this process."""
@@ -130,14 +141,15 @@ class Carrier:
         file = self.home / "feed.json"
         self.home.mkdir(parents=True, exist_ok=True)
         file.write_text(feed.model_dump_json(), encoding="utf-8")
-        command = [*self.prefix, sys.executable, "-m", __name__, file]
+        command: list[str | Path] = [*self.prefix, sys.executable, "-m", __name__, file]
         self._written_before = self.written_bytes
         self._child = start("edge node", command, self.home / f"node-{self._lives}.log")
 
     @property
     def child(self) -> Child:
         """The running process."""
-        assert self._child is not None, "it was not started"
+        if self._child is None:
+            raise StageError("the edge node was not started by this process")
         return self._child
 
     def signal(self, number: signal.Signals) -> None:
@@ -181,18 +193,10 @@ class Carrier:
             return
         try:
             process = psutil.Process(self._child.pid)
-            now = Look(
-                time.monotonic(), self._lives, memory_of(process), process.num_fds(), process.num_threads(), self.disk_bytes()
-            )
+            self.looks.append(look_at(process, self._lives, self.feed.state, "spool.db*"))
             self.written_bytes = self._written_before + int(process.io_counters().write_bytes)
-        except psutil.Error:  # it ends just now
+        except (psutil.Error, FileNotFoundError):  # it ends just now
             return
-        if now.memory_bytes:
-            self.looks.append(now)
-
-    def disk_bytes(self) -> int:
-        """Size of the files of its state."""
-        return sum(path.stat().st_size for path in self.feed.state.glob("spool.db*"))
 
     def _told(self) -> npt.NDArray[np.int64]:
         try:

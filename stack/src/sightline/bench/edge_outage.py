@@ -24,7 +24,7 @@ _LOOK_S = 0.5
 
 @dataclass(frozen=True)
 class OutagePlan:
-    """Cameras that send a message a second; the centre is away for ``away_s`` of them, ``speed`` of which pass in one second."""
+    """Cameras that send a message a second; ``speed`` such seconds pass in one, and for ``away_s`` the centre is away."""
 
     cameras: int = 100
     away_s: int = 3600
@@ -40,8 +40,9 @@ class OutagePlan:
     @property
     def moments(self) -> list[int]:
         """Numbers of the messages behind which the carrying process is killed, all of them while the centre is away."""
-        first, last = BEFORE_S * self.cameras, self.messages
-        return sorted(random.Random(self.seed).sample(range(first + (last - first) // 20, last - (last - first) // 5), self.kills))
+        first, away = BEFORE_S * self.cameras, self.away_s * self.cameras
+        chance = random.Random(self.seed)  # noqa: S311 - no secret
+        return sorted(chance.sample(range(first + away // 20, first + away * 4 // 5), self.kills))
 
     def feed(self, home: Path, bootstrap: str) -> Feed:
         """What the run sends."""
@@ -147,14 +148,13 @@ def _outcome(
     came_s = np.sort(np.array(at_s)[first]) - times.began_s
     # A few hundred points draw as well as all.
     steps = np.unique(np.linspace(0, max(0, len(came_s) - 1), 400).astype(int)) if len(came_s) else np.array([], int)
-    away = [look for look in carrier.looks if look.memory_bytes]
     return Outcome(
         name=name,
         verdict=verdict,
-        peak_memory_mb=max(look.memory_bytes for look in away) / 1e6,
-        memory_growth_mb_an_hour=growth_per_s(away, lambda look: look.memory_bytes) / 1e6 * 3600 / plan.speed,
+        peak_memory_mb=max(look.memory_bytes for look in carrier.looks) / 1e6,
+        memory_growth_mb_an_hour=growth_per_s(carrier.looks, lambda look: look.memory_bytes) / 1e6 * 3600 / plan.speed,
         drain_s=max(0.0, float(max(at_s)) - times.back_s) if len(at_s) else 0.0,
-        most_disk_mb=max(look.disk_bytes for look in away) / 1e6,
+        most_disk_mb=max(look.disk_bytes for look in carrier.looks) / 1e6,
         written_mb=carrier.written_bytes / 1e6,
         away_at_s=times.away_s - times.began_s,
         back_at_s=times.back_s - times.began_s,

@@ -1,4 +1,4 @@
-"""How fast the node's way out is, and how long an event takes from ``put`` to the broker's answer, idle and behind a backlog."""
+"""How fast the node's way out is, and how long an event takes on it: from ``put`` to the broker's answer."""
 
 import time
 from pathlib import Path
