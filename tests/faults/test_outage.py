@@ -23,6 +23,7 @@ from sightline.ports import free_port
 from sightline.processes import start
 from sightline.sampling import Sampler
 from sightline.simulate.encoding import Message
+from sightline_edge.delivery.forwarder import WINDOW
 
 pytestmark = [pytest.mark.kafka]
 
@@ -146,7 +147,10 @@ def as_message(arrived: Arrived, cameras: int) -> Message:
 def test_what_the_spool_promised_is_in_delta_once_after_kills_a_power_cut_and_a_full_disk(
     outage: Outage, own_broker: Broker, carrier_of: Callable[..., Carrier], disk: WeakDisk, tmp_path: Path
 ) -> None:
-    """Protection: ``synchronous=FULL`` and no ``done`` before the broker's answer."""
+    """Protection: ``synchronous=FULL``, and a write-ahead log that SQLite recovers to its last commit.
+
+    With ``synchronous=OFF`` the short form loses 4,280 of 5,660 promised messages in its power cut.
+    """
     feed = outage.feed(tmp_path, disk.folder / "state", own_broker.bootstrap)
     carrier = carrier_of(feed)
     run = FaultyRun(
@@ -184,7 +188,10 @@ def assert_flat(outage: Outage, carrier: Carrier, arrived: list[Arrived]) -> Non
 def test_a_node_that_is_killed_while_the_broker_is_away_keeps_what_it_promised(
     own_broker: Broker, carrier_of: Callable[..., Carrier], tmp_path: Path
 ) -> None:
-    """Protection: the forwarder forgets a message when the broker has acknowledged it."""
+    """Protection: the forwarder forgets a message when the broker has acknowledged it.
+
+    Where it forgets what it has handed to the producer, 1,024 of 5,840 are lost: a window for each kill.
+    """
     carrier = carrier_of(SHORT.feed(tmp_path, tmp_path / "state", own_broker.bootstrap))
     have_outage(SHORT, carrier, own_broker, None)
     arrived = numbers(read_detections(own_broker.bootstrap, SHORT.cameras))
@@ -241,7 +248,8 @@ def test_a_network_that_falls_silent_costs_nothing(
 ) -> None:
     """No answer, no reset: requests end by their timeout, and the broker may have taken what was never answered.
 
-    Protection: the producer is idempotent, so that what it sends again is appended once; a kill repeats at most the window.
+    Protection: nothing but the broker's answer lets the forwarder forget a message. Where it forgets what it has handed to the
+    producer, 512 of 6,000 are lost with the kill. What the kill sends again is no more than the window.
     """
     data, ready = BrokerConfig(tmp_path / "broker", free_port()), tmp_path / "ready"
     command = [*namespace.prefix, sys.executable, "-c", BROKER_OF_A_NAMESPACE, data.data_dir, str(data.port), ready]
@@ -264,4 +272,5 @@ def test_a_network_that_falls_silent_costs_nothing(
         arrived = numbers(read_detections(read_again.bootstrap, SHORT.cameras))
     verdict = judge(arrived, carrier.promised, carrier.handed, SHORT.cameras)
     assert_kept(verdict)
+    assert verdict.repeated <= WINDOW, verdict
     assert verdict.promised > 0.9 * carrier.feed.last

@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,7 @@ def bench_soak(days: float, cameras: int, speed: float, out: Path) -> dict[str, 
         home = Path(folder)
         with Broker(BrokerConfig(home / "broker", free_port())) as broker:
             found = soak(days, cameras, speed, home, broker, console)
-    table = Table(f"{days:g} days", "least", "median", "most", "growth a day", "of the second half")
+    table = Table(f"{days:g} days", "least", "median", "most", "last", "growth a day", "of the second half")
     for name, figures in found["measures"].items():
         table.add_row(name, *(f"{value:,.2f}" for value in figures.values()))
     console.print(table)
@@ -116,7 +116,7 @@ def _print_outage(plan: OutagePlan, outcomes: Sequence[Outcome], console: Consol
         f"{plan.cameras} cameras, a message a second each; centre away for {plan.away_s} s of them, {plan.speed:g} times as "
         f"fast; carrier killed {plan.kills} times meanwhile"
     )
-    rows = {
+    rows: dict[str, Callable[[Outcome], str]] = {
         "acknowledged to the sender": lambda o: f"{o.verdict.promised:,}",
         "arrived at the centre": lambda o: f"{o.verdict.arrived:,}",
         "lost": lambda o: f"{o.verdict.lost:,} ({o.verdict.lost_share:.1%})",

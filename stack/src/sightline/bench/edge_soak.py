@@ -75,6 +75,7 @@ def _figures(looks: list[Look], of: Callable[[Look], float], day_s: float) -> di
         "least": min(values),
         "median": float(np.median(values)),
         "most": max(values),
+        "last": values[-1],
         "growth_a_day": growth_per_s(looks, of) * day_s,
         "growth_a_day_of_the_second_half": growth_per_s(half, of) * day_s,
     }
