@@ -9,7 +9,7 @@ from sightline_edge.delivery.spool import WAL_BYTES, Spool
 
 
 def test_the_log_stays_within_its_room_however_much_waits(tmp_path: Path) -> None:
-    """Protection: the outbox writes a piece at a time. All at once, the log takes 20 MB, of a disk that gave it 4."""
+    """Protection: the outbox writes a piece at a time. All at once, the log takes 23 MB, of a disk that gave it 4."""
     spool, log = Spool(tmp_path / "spool.db", SpoolConfig()), tmp_path / "spool.db-wal"
     log_bytes: list[int] = []
     outbox = Outbox(spool, 0.1, lambda _count: log_bytes.append(log.stat().st_size))
