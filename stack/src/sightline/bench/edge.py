@@ -88,17 +88,18 @@ def bench_path(repeats: int, out: Path) -> dict[str, Any]:
 
 
 def draw(outcomes: Sequence[Outcome], path: Path) -> None:
-    """Messages at the centre over time."""
+    """Messages at the centre, from before it went until all that there was had come."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     for outcome in outcomes:
-        axes.plot(outcome.at_s, [count / 1000 for count in outcome.arrived], label=f"{outcome.name}: {_lost(outcome)}")
-    first = outcomes[0]
-    axes.axvspan(first.away_at_s, first.back_at_s, color="0.9", zorder=0)
-    axes.text(first.away_at_s, 0.98, " centre away", transform=axes.get_xaxis_transform(), va="top", fontsize="small")
-    axes.set_xlabel("s of the run")
+        since_s = [at_s - outcome.back_at_s for at_s in outcome.at_s]
+        axes.plot(since_s, [count / 1000 for count in outcome.arrived], label=f"{outcome.name}: {_lost(outcome)}")
+    axes.axhline(outcomes[0].verdict.promised / 1000, color="0.5", ls=":", lw=1, label="what the node had promised")
+    axes.axvspan(min(outcome.away_at_s - outcome.back_at_s for outcome in outcomes), 0, color="0.9", zorder=0)
+    axes.text(0, 0.02, "centre away ", transform=axes.get_xaxis_transform(), ha="right", va="bottom", fontsize="small")
+    axes.set_xlabel("s after the centre's return")
     axes.set_ylabel("thousand messages at the centre")
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)
@@ -121,6 +122,7 @@ def _print_outage(plan: OutagePlan, outcomes: Sequence[Outcome], console: Consol
         "arrived at the centre": lambda o: f"{o.verdict.arrived:,}",
         "lost": lambda o: f"{o.verdict.lost:,} ({o.verdict.lost_share:.1%})",
         "repeated": lambda o: f"{o.verdict.repeated:,}",
+        "behind a later one of their camera": lambda o: f"{o.verdict.disordered:,}",
         "memory at the peak, MB": lambda o: f"{o.peak_memory_mb:.0f}",
         "its growth, MB an hour": lambda o: f"{o.memory_growth_mb_an_hour:+.1f}",
         "s from the return to the last": lambda o: f"{o.drain_s:.1f}",
