@@ -100,14 +100,16 @@ def cut_power(carrier: Carrier, disk: WeakDisk, chance: random.Random) -> None:
 
 
 def fill_for_a_while(carrier: Carrier, disk: WeakDisk) -> None:
+    """Until nothing is promised any more; with room the node goes on by itself, and what waited in memory comes first."""
     disk.fill()
     promised, since_s = -1, time.monotonic()
     while (now := len(carrier.promised)) != promised or time.monotonic() - since_s < 1:
         if now != promised:
             promised, since_s = now, time.monotonic()
-        carrier.child.wait_until(lambda: True, 1, "living on with a full disk")
         time.sleep(0.1)
     disk.make_room()
+    handed = carrier.handed
+    carrier.child.wait_until(lambda: carrier.promised.max() >= handed - 1, 30, "keeping by itself what had to wait")
 
 
 def have_outage(outage: Outage, carrier: Carrier, broker: Broker, disk: WeakDisk | None) -> float:
