@@ -328,6 +328,23 @@ def test_a_full_disk_takes_nothing_and_loses_nothing(small_disk: Path) -> None:
 
 
 @needs_mount
+def test_a_full_disk_does_not_keep_the_spool_from_emptying(small_disk: Path) -> None:
+    """Protection: pages are taken from the disk before their commit. Without it the log cannot be moved into the file any more,
+    and fills up, and ``done`` is refused until somebody makes room.
+    """
+    spool = Spool(small_disk / "spool.db", SpoolConfig())
+    spool.append([record(i, size=1000) for i in range(4000)])
+    fill(small_disk / "ballast")
+    with pytest.raises(StorageError):
+        append_for_ever(spool)
+    while rows := spool.take(Lane.DETECTIONS, 0, 100):
+        spool.done([row.number for row in rows])
+    assert spool.depth().total == 0
+    spool.append([record(1)])
+    spool.close()
+
+
+@needs_mount
 def test_a_spool_with_room_of_its_own_does_not_mind_a_full_disk(small_disk: Path) -> None:
     spool = Spool(small_disk / "spool.db", SpoolConfig(max_bytes=16 * MIB, reserve=True))
     assert spool.depth().file_bytes > 10 * MIB

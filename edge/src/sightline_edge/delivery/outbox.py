@@ -19,6 +19,8 @@ logger = logging.getLogger(__name__)
 
 # Bytes in memory before they are on the disk: seconds of a hundred cameras, and little beside a detector.
 ROOM_BYTES = 16 * 1024**2
+# At most so much in one write, and one record more: the spool's log has room for it, on a full disk, too.
+WRITE_BYTES = 1024**2
 _RETRY_S = 0.5
 _TRIM_S = 10.0
 # A full disk is told of so often.
@@ -100,8 +102,11 @@ class Outbox(threading.Thread):
             self._changed.wait_for(lambda: bool(self._queue) or self._closing, _TRIM_S)
             if self._queue and not self._hurry:
                 self._changed.wait_for(lambda: self._hurry or self._closing or self._bytes >= ROOM_BYTES // 4, self._commit_s)
-            waiting, self._queue = list(self._queue), deque()
-            self._hurry = False
+            waiting, size = [], 0
+            while self._queue and size < WRITE_BYTES:
+                waiting.append(self._queue.popleft())
+                size += len(waiting[-1][0].value)
+            self._hurry = bool(self._queue)  # what is left has waited long enough
             return waiting
 
     def _write(self, waiting: list[_Waiting]) -> None:

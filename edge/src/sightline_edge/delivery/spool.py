@@ -5,6 +5,8 @@ Invariants
   promise: what was appended leaves the spool by ``done``, or by a limit, an unreadable page or the broker's refusal, and these
   are counted in the file itself.
 - A record is whole or absent after a power cut: SQLite recovers to its last commit (https://sqlite.org/wal.html).
+- What was appended can be taken, forgotten and moved from the log into the file whatever else fills the disk: its pages are
+  taken from the disk before the commit. A spool whose uplink is back empties itself on a full disk, too.
 - The file never grows over ``max_bytes``; its write-ahead log takes ``WAL_BYTES`` of them.
 - Age is the time that the node ran, not the wall clock's: a device whose clock jumps from 1970 to today at its first contact
   must not find all that it kept too old.
@@ -12,6 +14,7 @@ Invariants
 Several processes may append (an export writes its audit record); one forwarder takes. An audit record is dropped by no limit.
 """
 
+import errno
 import logging
 import os
 import shutil
@@ -101,6 +104,7 @@ class Spool:
         self._now_us = now_us
         self._opened_us = now_us()
         self._lock = threading.RLock()
+        self._file = -1
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._database = self._opened() if owner else self._connected()
@@ -184,6 +188,9 @@ class Spool:
         """Close the file; it is then one file without a log beside it."""
         with self._lock:
             self._database.close()
+            if self._file >= 0:
+                os.close(self._file)
+                self._file = -1
 
     def _reserve(self) -> None:
         """Take from the disk what the spool may need: always its log, and all of its file where the settings say so.
@@ -235,6 +242,10 @@ class Spool:
         except BaseException:
             database.close()
             raise
+        # Not closed before the connection is: a process that closes a file loses all its locks on it, SQLite's too.
+        before, self._file = self._file, os.open(self.path, os.O_RDWR)
+        if before >= 0:
+            os.close(before)
         return database
 
     def _salvaged(self) -> sqlite3.Connection:
@@ -260,6 +271,18 @@ class Spool:
     def _insert(self, rows: Sequence[tuple[object, ...]]) -> None:
         with self._transaction() as database:
             database.executemany("INSERT INTO messages (lane, kept_us, topic, key, value) VALUES (?, ?, ?, ?, ?)", rows)
+            self._take_pages()
+
+    def _take_pages(self) -> None:
+        """Take the file's pages from the disk, those that are in the log alone as yet, too."""
+        size = self._number("PRAGMA page_count") * _PAGE_BYTES
+        try:
+            if size > os.fstat(self._file).st_size:
+                os.posix_fallocate(self._file, 0, size)
+        except OSError as error:
+            raise StorageError(
+                f"{self.path}: the spool took nothing ({error.strerror}): free some space on its disk"
+            ) from error
 
     def _make_room(self, wanted_bytes: int) -> bool:
         """Drop the oldest messages until ``wanted_bytes`` and some slack fit under the limit.
@@ -352,4 +375,6 @@ def _readable(path: Path) -> Iterator[tuple[object, ...]]:
 
 
 def _is_full(error: BaseException | None) -> bool:
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOSPC
     return isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode == sqlite3.SQLITE_FULL

@@ -139,3 +139,32 @@ def growth_command(
 
         plan = Plan(cameras=cameras, seconds=seconds, jobs=("tracking",), batch_s=batch_seconds)
         bench_growth(what.split(","), plan, repeats, json, plots)
+
+
+@bench_app.command("edge")
+def edge_command(
+    cameras: Annotated[int | None, typer.Option(min=1, help="Cameras: 100, of a soak 5.", show_default=False)] = None,
+    hours: Annotated[float, typer.Option(min=0.01, help="How long the centre is away.")] = 1.0,
+    speed: Annotated[
+        float | None, typer.Option(min=1, help="Seconds that pass in one: 60, of a soak 1500.", show_default=False)
+    ] = None,
+    kills: Annotated[int, typer.Option(min=0, help="How often the carrying process is killed meanwhile.")] = 6,
+    soak: Annotated[bool, typer.Option("--soak", help="Days of messages, an outage each: what grows.")] = False,
+    days: Annotated[float, typer.Option(min=0.01, help="Of the soak.")] = 7.0,
+    path: Annotated[bool, typer.Option("--path", help="Messages a second, and an event's way in ms.")] = False,
+    repeats: Annotated[int, typer.Option(min=1, help="Of --path.")] = 3,
+    out: Annotated[Path, typer.Option(help="Folder of JSON and plot.")] = Path("build/bench"),
+) -> None:
+    """An hour without the centre: what the node's spool loses, and a plain Mosquitto bridge, both killed on the way."""
+    from sightline.cli import naming_missing_packages
+
+    with naming_missing_packages("bench edge", "stack"):
+        from sightline.bench.edge import bench_outage, bench_path, bench_soak
+        from sightline.bench.edge_outage import OutagePlan
+
+        if path:
+            bench_path(repeats, out)
+        elif soak:
+            bench_soak(days, cameras or 5, speed or 1500.0, out)
+        else:
+            bench_outage(OutagePlan(cameras or 100, round(hours * 3600), speed or 60.0, kills), out)
