@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from sightline.bench.edge import bench_outage
-from sightline.bench.edge_bridge import find_mosquitto
 from sightline.bench.edge_figures import growth_per_s
 from sightline.bench.edge_judge import judge
 from sightline.bench.edge_node import Look
@@ -17,6 +16,7 @@ from sightline.bench.edge_outage import OutagePlan
 from sightline.bench.edge_path import measure_path
 from sightline.bench.edge_soak import DAY_S, soak
 from sightline.broker import Broker, BrokerConfig
+from sightline.mosquitto import has_mosquitto
 from sightline.ports import free_port
 
 CAMERAS = 2
@@ -63,7 +63,7 @@ def test_an_outage_is_told_for_the_node_and_for_the_bridges_that_can_run(tmp_pat
     plan = OutagePlan(cameras=20, away_s=240, speed=60, kills=1)
     bench_outage(plan, tmp_path)
     runs = json.loads((tmp_path / "edge-outage.json").read_text(encoding="utf-8"))["runs"]
-    assert len(runs) == (3 if find_mosquitto() else 1)
+    assert len(runs) == (3 if has_mosquitto() else 1)
     ours = runs[0]["verdict"]
     assert (ours["lost"], ours["alien"], ours["disordered"]) == (0, 0, 0)
     assert ours["promised"] > 0.8 * plan.messages

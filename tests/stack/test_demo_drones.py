@@ -1,12 +1,12 @@
 """Two drones with a real local broker and a centre that is really stopped."""
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
 
 from sightline.demo.drones import NAMES, DronesDemo, DronesOptions
+from sightline.mosquitto import has_mosquitto
 from sightline.ports import free_port
 from sightline.results.terminal import plain_console
 
@@ -14,7 +14,7 @@ pytestmark = [
     pytest.mark.kafka,
     pytest.mark.slow,
     pytest.mark.skipif(
-        not shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin"),
+        not has_mosquitto(),
         reason="Mosquitto is not installed (Debian: apt install mosquitto)",
     ),
 ]

@@ -18,7 +18,7 @@ from sightline import services
 from sightline.cache import cache_dir, clips_dir, jars_dir, models_dir
 from sightline.jars import GROUPS, missing_jars
 from sightline.java import find_java
-from sightline.mosquitto import find_mosquitto
+from sightline.mosquitto import find_mosquitto, has_mosquitto
 from sightline.ports import is_free, listener
 from sightline.sample_clip import CLIP_NAME
 from sightline_contract.errors import ToolMissingError
@@ -131,12 +131,9 @@ def _npm() -> Finding:
 
 
 def _mosquitto() -> Finding:
-    try:
+    if has_mosquitto():
         return Finding("Mosquitto", State.PRESENT, find_mosquitto())
-    except ToolMissingError:
-        return Finding(
-            "Mosquitto", State.NOTE, "none found: 'demo --scenario drones' and tests of MQTT need it (apt install mosquitto)"
-        )
+    return Finding("Mosquitto", State.NOTE, "none found: MQTT, so 'demo --scenario drones', needs it (apt install mosquitto)")
 
 
 def _disk() -> Finding:

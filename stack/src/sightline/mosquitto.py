@@ -1,6 +1,9 @@
 """A local MQTT broker: a real Mosquitto of this machine, on loopback only, for the demo, benchmarks and tests."""
 
+import getpass
+import os
 import shutil
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +17,11 @@ _READY_TIMEOUT_S = 20
 _STOP_GRACE_S = 5
 # Debian puts it where only root's PATH looks.
 _PLACES = ("mosquitto", "/usr/sbin/mosquitto", "/usr/local/sbin/mosquitto")
+
+
+def has_mosquitto() -> bool:
+    """Whether this machine has the program."""
+    return any(shutil.which(place) for place in _PLACES)
 
 
 def find_mosquitto() -> str:
@@ -36,7 +44,9 @@ class MosquittoConfig:
 
     def text(self) -> str:
         """The configuration file."""
-        lines = (f"listener {self.port} {LOOPBACK}", "set_tcp_nodelay true", "log_dest stderr", *self.settings)
+        # Started by root, Mosquitto becomes another user, who may not write the folder.
+        own = f"user {getpass.getuser()}"
+        lines = (f"listener {self.port} {LOOPBACK}", "set_tcp_nodelay true", "log_dest stderr", own, *self.settings)
         return "\n".join(lines) + "\n"
 
 
@@ -46,6 +56,12 @@ class Mosquitto:
     def __init__(self, config: MosquittoConfig) -> None:
         self.config = config
         self._child: Child | None = None
+        self.lives = 0  # how often it was started
+
+    @property
+    def runs(self) -> bool:
+        """Whether it was started and not stopped."""
+        return self._child is not None
 
     @property
     def pid(self) -> int:
@@ -61,13 +77,19 @@ class Mosquitto:
         config.folder.mkdir(parents=True, exist_ok=True)
         file = config.folder / "mosquitto.conf"
         file.write_text(config.text(), encoding="utf-8")
-        self._child = start("mosquitto", [program, "-c", file], config.folder / "mosquitto.log")
+        self.lives += 1
+        self._child = start("mosquitto", [program, "-c", file], config.folder / f"mosquitto-{self.lives}.log")
         try:
             self._child.wait_until(lambda: answers(config.port), _READY_TIMEOUT_S, f"port {config.port} is open")
         except StageError as error:
             self.stop()
             raise BrokerError(str(error)) from error
         return self
+
+    def kill(self) -> None:
+        """SIGKILL; what it had not written is gone."""
+        os.kill(self.pid, signal.SIGKILL)
+        self.stop()
 
     def stop(self) -> None:
         """Stop cleanly; nothing happens when it does not run."""

@@ -1,6 +1,5 @@
 """A local MQTT broker of each test's own, and a machine that talks to it."""
 
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,7 +9,7 @@ import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
-from sightline.mosquitto import Mosquitto, MosquittoConfig
+from sightline.mosquitto import Mosquitto, MosquittoConfig, has_mosquitto
 from sightline.ports import LOOPBACK, free_port
 
 DEADLINE_S = 20
@@ -43,7 +42,7 @@ class Machine:
 
 @pytest.fixture
 def mosquitto(tmp_path: Path) -> Iterator[Mosquitto]:
-    if not shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin"):
+    if not has_mosquitto():
         pytest.skip("Mosquitto is not installed (Debian: apt install mosquitto)")
     with Mosquitto(MosquittoConfig(tmp_path / "mosquitto", free_port())) as running:
         yield running

@@ -10,11 +10,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from sightline.bench.edge_bridge import PLAIN, RAISED, find_mosquitto
+from sightline.bench.edge_bridge import PLAIN, RAISED
 from sightline.bench.edge_outage import OutagePlan, Outcome, bridge, ours
 from sightline.bench.edge_path import measure_path
 from sightline.bench.edge_soak import soak
 from sightline.broker import Broker, BrokerConfig
+from sightline.mosquitto import has_mosquitto
 from sightline.ports import free_port
 from sightline.results.machine import installed_versions, this_machine
 
@@ -31,14 +32,13 @@ def bench_outage(plan: OutagePlan, out: Path) -> dict[str, Any]:
         home = Path(folder)
         with console.status("node with spool"), Broker(BrokerConfig(home / "broker", free_port())) as broker:
             outcomes.append(ours(plan, home / "ours", broker))
-        program = find_mosquitto()
         for number, (name, options) in enumerate(_BRIDGES.items()):
-            if program is not None:
+            if has_mosquitto():
                 with console.status(name):
-                    outcomes.append(bridge(name, plan, home / f"bridge-{number}", program, options))
+                    outcomes.append(bridge(name, plan, home / f"bridge-{number}", options))
     _print_outage(plan, outcomes, console)
-    if program is None:
-        console.print("no mosquitto on this machine: the bridges were not measured (apt-get install mosquitto)")
+    if not has_mosquitto():
+        console.print("no Mosquitto on this machine: the bridges were not measured (Debian: apt install mosquitto)")
     document = _document(plan=asdict(plan), moments=plan.moments, runs=[outcome.as_json() for outcome in outcomes])
     _write(document, out / "edge-outage.json")
     draw(outcomes, out / "edge-outage.svg")

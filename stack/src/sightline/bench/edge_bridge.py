@@ -5,14 +5,10 @@ The publisher is not killed, and sends again what has no answer. The centre keep
 that nothing is lost between centre and counter.
 """
 
-import os
-import shutil
-import signal
 import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +18,8 @@ import psutil
 
 from sightline.bench.edge_judge import number_of
 from sightline.bench.edge_node import Feed, Look, look_at
-from sightline.ports import LOOPBACK, answers, free_port
-from sightline.processes import Child, start
+from sightline.mosquitto import Mosquitto, MosquittoConfig
+from sightline.ports import LOOPBACK, free_port
 
 # As good as it gets: nothing is dropped for its number, the queue is written every second (the least that can be set).
 PLAIN: tuple[str, ...] = ()
@@ -31,64 +27,28 @@ RAISED = (
     "persistence true", "autosave_interval 1", "max_queued_messages 0", "max_queued_bytes 0", "max_inflight_messages 1000",
 )  # fmt: skip
 _ROOT = "sightline"
-_START_TIMEOUT_S = 20.0
 # Reaches the centre last; while nothing has come for so long, nothing more will.
 QUIET_S = 8.0
 # A packet's id has 16 bits: fewer than that may wait for their answer.
 _MOST_OPEN = 20_000
 
 
-def find_mosquitto() -> str | None:
-    """The broker's program, which distributions keep where only root looks; None where it is not installed."""
-    return shutil.which("mosquitto", path=os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin")))
-
-
-@dataclass
-class Mosquitto:
-    """One broker process, started again on the same folder."""
-
-    program: str
-    name: str
-    home: Path
-    options: Sequence[str]
-    port: int = field(default_factory=free_port)
-    child: Child | None = None
-    lives: int = 0
-
-    def start(self) -> None:
-        """Start and wait until it answers."""
-        self.home.mkdir(parents=True, exist_ok=True)
-        settings = (f"listener {self.port} {LOOPBACK}", "allow_anonymous true", "user root", *self.options)
-        file = self.home / "mosquitto.conf"
-        file.write_text("\n".join(settings) + "\n", encoding="utf-8")
-        self.lives += 1
-        self.child = start(self.name, [self.program, "-c", file], self.home / f"log-{self.lives}")
-        self.child.wait_until(lambda: answers(self.port), _START_TIMEOUT_S, "the broker answers")
-
-    def kill(self) -> None:
-        """SIGKILL."""
-        if self.child is not None:
-            os.kill(self.child.pid, signal.SIGKILL)
-            self.child.wait(20)
-
-    def stop(self) -> None:
-        """SIGTERM: it writes out what it holds."""
-        if self.child is not None:
-            self.child.stop(30)
+def _broker(home: Path, settings: Sequence[str]) -> Mosquitto:
+    return Mosquitto(MosquittoConfig(home, free_port(), ("allow_anonymous true", *settings)))
 
 
 class Centre:
     """The central broker and who counts there."""
 
-    def __init__(self, program: str, home: Path, cameras: int) -> None:
+    def __init__(self, home: Path, cameras: int) -> None:
         unlimited = ("max_queued_messages 0", "max_inflight_messages 1000")
         persistent = ("persistence true", f"persistence_location {home}/", *unlimited)
-        self.broker = Mosquitto(program, "central mosquitto", home, persistent)
+        self.broker = _broker(home, persistent)
         self._cameras = cameras
         self.numbers: list[int] = []
         self.at_s: list[float] = []
         self.broker.start()
-        self._counter = _client("counter", self.broker.port)
+        self._counter = _client("counter", self.broker.config.port)
         self._counter.on_connect = lambda client, *_: client.subscribe(f"{_ROOT}/#", 1)
         self._counter.on_message = self._take
         self._counter.loop_start()
@@ -116,14 +76,14 @@ class Centre:
 class Bridge:
     """Local broker with its bridge, and the publisher; as ``Carrier`` it is killed, looked at and asked what it promised."""
 
-    def __init__(self, program: str, feed: Feed, home: Path, centre_port: int, options: Sequence[str]) -> None:
+    def __init__(self, feed: Feed, home: Path, centre_port: int, options: Sequence[str]) -> None:
         self.feed = feed
         bridge = (
             "connection centre", f"address {LOOPBACK}:{centre_port}", f"topic {_ROOT}/# out 1", "cleansession false",
             "notifications false", "restart_timeout 1 5",
         )  # fmt: skip
         place = (f"persistence_location {home}/",) if "persistence true" in options else ()
-        self.broker = Mosquitto(program, "local mosquitto", home, (*options, *place, *bridge))
+        self.broker = _broker(home, (*options, *place, *bridge))
         self.looks: list[Look] = []
         self.written_bytes = 0
         self._written_before = 0
@@ -174,12 +134,11 @@ class Bridge:
 
     def look(self) -> None:
         """Keep how the local broker is."""
-        child = self.broker.child
-        if child is None or child.exit_code is not None:
+        if not self.broker.runs:
             return
         try:
-            process = psutil.Process(child.pid)
-            self.looks.append(look_at(process, self.broker.lives, self.broker.home, "mosquitto.db*"))
+            process = psutil.Process(self.broker.pid)
+            self.looks.append(look_at(process, self.broker.lives, self.broker.config.folder, "mosquitto.db*"))
             self.written_bytes = self._written_before + int(process.io_counters().write_bytes)
         except (psutil.Error, FileNotFoundError):  # it ends, or puts a new file in the old one's place, just now
             return
@@ -191,7 +150,7 @@ class Bridge:
             self._failure = error
 
     def _publish_all(self) -> None:
-        feed, client = self.feed, _client("publisher", self.broker.port)
+        feed, client = self.feed, _client("publisher", self.broker.config.port)
         answers_in: deque[int] = deque()
         client.on_publish = lambda _client, _data, packet, *_: answers_in.append(packet)
         client.loop_start()

@@ -108,10 +108,10 @@ def ours(plan: OutagePlan, home: Path, broker: Broker) -> Outcome:
     return _outcome("node with spool", plan, carrier, times, numbers(found), [each.at_s for each in found])
 
 
-def bridge(name: str, plan: OutagePlan, home: Path, program: str, options: Sequence[str]) -> Outcome:
+def bridge(name: str, plan: OutagePlan, home: Path, options: Sequence[str]) -> Outcome:
     """A plain Mosquitto bridge and a central Mosquitto that is really stopped."""
-    centre = Centre(program, home / "centre", plan.cameras)
-    carrier = Bridge(program, plan.feed(home, ""), home / "local", centre.broker.port, options)
+    centre = Centre(home / "centre", plan.cameras)
+    carrier = Bridge(plan.feed(home, ""), home / "local", centre.broker.config.port, options)
     try:
         with Sampler(carrier.look, _LOOK_S):
             times = _have_outage(plan, carrier, centre.broker.stop, centre.broker.start)
