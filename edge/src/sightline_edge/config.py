@@ -12,6 +12,7 @@ from sightline_contract.camera import Name, Score
 from sightline_contract.labels import label_names
 from sightline_contract.model_card import Layout
 from sightline_contract.settings import Settings, load_settings
+from sightline_contract.topics import DETECTIONS, EVENTS
 from sightline_edge.health.masking import mask_password
 from sightline_edge.health.references import expand, expand_options
 
@@ -90,6 +91,13 @@ class LocalBroker(Settings):
     options: dict[str, str | int | float | bool] = Field(default_factory=dict, repr=False)
     give_detections: bool = True
     take: tuple[Name, ...] = ()
+
+    @model_validator(mode="after")
+    def _takes_what_the_centre_has(self) -> Self:
+        for name in self.take if self.kind is BrokerKind.KAFKA else ():
+            if name.partition(".")[0] not in (DETECTIONS.name, EVENTS.name) or "." not in name:
+                raise ValueError(f"take: {name!r} is no topic such as detections.box or events.box")
+        return self
 
 
 class Neighbours(Settings):

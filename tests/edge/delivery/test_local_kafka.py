@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import pytest
 from confluent_kafka import Consumer, Producer
 from edge_messages import batch
+from pydantic import ValidationError
 
 from sightline.broker import create_topics
 from sightline.ports import LOOPBACK
 from sightline_contract.detection_pb2 import DetectionBatch
-from sightline_contract.errors import ConfigError
 from sightline_contract.topics import DETECTIONS, Topic
 from sightline_edge.config import NodeConfig
 from sightline_edge.delivery.delivery import Delivery
@@ -86,6 +86,7 @@ def test_offsets_move_when_the_spool_has_the_messages(
     again.close(drain_s=0)
 
 
-def test_a_topic_of_no_known_kind_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="'weather' is no topic"):
-        delivery_of(tmp_path, 1, ("weather",))
+@pytest.mark.parametrize("name", ["weather", "detections", "weather.box"])
+def test_a_topic_of_no_known_kind_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ValidationError, match=f"take: '{name}' is no topic"):
+        delivery_of(tmp_path, 1, (name,))

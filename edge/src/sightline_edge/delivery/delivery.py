@@ -26,6 +26,7 @@ from sightline_edge.delivery.outbox import Outbox
 from sightline_edge.delivery.records import Record
 from sightline_edge.delivery.selection import Selection
 from sightline_edge.delivery.spool import Depth, Spool
+from sightline_edge.security.tls import check_files
 
 logger = logging.getLogger(__name__)
 
@@ -90,6 +91,8 @@ class Delivery:
         """
         self._config = config
         self._wait = wait
+        if config.local_broker is not None and config.local_broker.tls is not None:
+            check_files(config.local_broker.tls)
         self.selection = Selection(config.forward, config.watch_list, cameras)
         with ExitStack() as opened:
             opened.enter_context(_locked(config.state))

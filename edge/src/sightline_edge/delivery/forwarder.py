@@ -41,7 +41,7 @@ WINDOW = 512
 # While nothing happens the thread looks so often whether something came.
 _IDLE_S = 0.05
 # And for answers that are due: not in poll, which nothing that comes into the spool would end.
-_ANSWER_S = 0.005
+_ANSWER_S = 0.002
 # Acknowledged records are forgotten together: each time is a write to the disk.
 _SETTLE_S = 0.1
 # A topic that refuses (no right, not there) is tried again so often: somebody has to mend it.
@@ -56,7 +56,8 @@ _POISON = frozenset(
 # What was taken back from a producer that ends.
 _PURGED = frozenset({KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT})
 
-_BULK = {**PRODUCER_COMPRESSION, "linger.ms": 20}
+# What goes together was written together, and is handed over at once: there is nothing to linger for.
+_BULK = {**PRODUCER_COMPRESSION, "linger.ms": 2}
 _AT_ONCE = {"linger.ms": 0, "socket.nagle.disable": True}
 
 

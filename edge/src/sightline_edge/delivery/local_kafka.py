@@ -14,7 +14,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from sightline_contract.detection_pb2 import DetectionBatch
-from sightline_contract.errors import ConfigError, StorageError
+from sightline_contract.errors import StorageError
 from sightline_contract.events import DetectionEvent, NodeStatus
 from sightline_contract.topics import DETECTIONS, EVENTS, NODE_STATUS
 from sightline_edge.config import LocalBroker
@@ -42,10 +42,7 @@ class LocalKafka:
         node_id: str,
         take: Callable[[Record, Callable[[], None]], None],
     ) -> None:
-        """Raises ConfigError where ``config.take`` names a topic of no kind that the centre has, or TLS files are unusable."""
-        for topic in config.take:
-            if topic.split(".")[0] not in _LANES or "." not in topic:
-                raise ConfigError(f"local_broker.take: {topic!r} is no topic such as detections.box or events.box: correct it")
+        """Raises ConfigError where the files of ``config.tls`` cannot be used."""
         common = {
             "bootstrap.servers": f"{config.host}:{config.port}",
             "client.id": node_id,
