@@ -70,6 +70,10 @@ def test_the_edge_command_runs_and_the_others_say_what_to_install(device: Path, 
     usage = run([device / "sightline", "edge", "run", "--help"], tmp_path)
     assert usage.returncode == 0, usage.stderr
     assert "--config" in usage.stdout
+    for words in (["init"], ["issue", "gate-1"]):
+        made = run([device / "sightline", "pki", *words], tmp_path)
+        assert made.returncode == 0, made.stderr
+    assert (tmp_path / "gate-1/node.pem").exists()
     refused = run([device / "sightline", "demo"], tmp_path)
     assert refused.returncode == 1
     assert "sightline[stack]" in refused.stderr

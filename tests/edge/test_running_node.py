@@ -17,8 +17,13 @@ from confluent_kafka import Consumer
 from prometheus_client.parser import text_string_to_metric_families
 
 from sightline.ports import free_port
+from sightline_contract.batch import parse_batch
 from sightline_contract.events import AuditRecord
-from sightline_contract.topics import AUDIT
+from sightline_contract.topics import AUDIT, DETECTIONS
+from sightline_edge.config import SpoolConfig
+from sightline_edge.delivery.delivery import SPOOL_FILE
+from sightline_edge.delivery.records import Lane
+from sightline_edge.delivery.spool import Spool
 
 if TYPE_CHECKING:
     from sightline.broker import Broker
@@ -142,3 +147,70 @@ def test_a_clip_leaves_with_a_reason_that_the_centre_gets_at_once(broker: "Broke
     assert (record.kind, record.node_id, record.camera_id) == ("clip_exported", "service", "edge-service")
     assert record.reason == "accident at the gate"
     assert record.details["bytes"] == (tmp_path / "clip.mp4").stat().st_size
+
+
+def test_a_killed_node_delivers_all_that_its_spool_had_promised(
+    tmp_path: Path, make_model: Callable[..., Path], make_video: Callable[..., Path], make_camera: Callable[..., Path]
+) -> None:
+    """The whole node, its centre away: killed twice, and after the centre's return nothing of its spool is missing.
+
+    Its manager hears no more after the first word: a node that waited for it to read stood still after ten.
+    """
+    from sightline.broker import Broker, BrokerConfig
+
+    place = BrokerConfig(tmp_path / "broker", free_port())
+    config = tmp_path / "node.yaml"
+    source = {"source": str(make_video("long.mp4", ["red"] * 1500)), "camera": str(make_camera("edge-killed"))}
+    entries = {
+        "node_id": "killed",
+        "kafka": {"bootstrap_servers": place.bootstrap, "options": {"reconnect.backoff.max.ms": 500}},
+        "model": str(make_model()),
+        "cameras": [source],
+        "metrics": {"port": free_port()},
+    }
+    config.write_text(yaml.safe_dump(entries))
+    promised: set[bytes] = set()
+    for life in range(2):
+        (tmp_path / str(life)).mkdir()
+        service = Service(config, tmp_path / str(life))
+        service.heard("READY=1")
+        service.until(("sightline_edge_spool_messages", "detections"), lambda waiting, life=life: waiting >= 3 * (life + 1))
+        service.process.kill()
+        service.process.communicate()
+        service.socket.close()
+        spool = Spool(tmp_path / "state" / SPOOL_FILE, SpoolConfig())
+        promised |= {row.value for row in spool.take(Lane.DETECTIONS, 0, 1000)}
+        spool.close()
+    assert len(promised) >= 6
+    with Broker(place):
+        config.write_text(yaml.safe_dump(entries | {"max_frames": 5, "pace": "fast"}))
+        done = subprocess.run(
+            [sys.executable, "-m", "sightline", "edge", "run", "--config", str(config)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        arrived = detections(place.bootstrap, len(promised) + 1)
+    assert promised <= set(arrived)
+    assert len(arrived) == len(set(arrived))
+    sessions: dict[int, list[int]] = {}
+    for batch in map(parse_batch, arrived):
+        sessions.setdefault(batch.session, []).append(batch.seq)
+    assert len(sessions) == 3
+    assert all(seqs == list(range(len(seqs))) for seqs in sessions.values()), sessions
+
+
+def detections(bootstrap: str, count: int) -> list[bytes]:
+    """The first ``count`` messages of the topic, and what else comes within a second."""
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": f"t-{time.time_ns()}", "auto.offset.reset": "earliest"})
+    consumer.subscribe([DETECTIONS.name])
+    found: list[bytes] = []
+    deadline_s, quiet = time.monotonic() + DEADLINE_S, 0
+    while time.monotonic() < deadline_s and (len(found) < count or quiet < 5):
+        message = consumer.poll(0.2)
+        quiet = 0 if message else quiet + 1
+        if message is not None and message.error() is None:
+            found.append(message.value() or b"")
+    consumer.close()
+    return found

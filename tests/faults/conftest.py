@@ -50,8 +50,12 @@ def run_of(own_broker: Broker, tmp_path: Path) -> "Iterator[Callable[[SmallCity]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    from faulty_run import recoveries, save
+    from faulty_run import notes, recoveries, save
 
+    if notes:
+        terminalreporter.section("measured beside the faults")
+    for note in notes:
+        terminalreporter.line(note)
     if not recoveries:
         return
     terminalreporter.section("recovery after a fault, until the next commit of facts")

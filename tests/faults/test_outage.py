@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from faulty_judge import assert_exactly_once
-from faulty_run import FaultyRun, recoveries
+from faulty_run import FaultyRun, notes, recoveries
 from weak_disk import WeakDisk
 
 from sightline.bench.edge_figures import growth_per_s
@@ -167,7 +167,7 @@ def test_what_the_spool_promised_is_in_delta_once_after_kills_a_power_cut_and_a_
         run.stop()
     arrived = read_detections(own_broker.bootstrap, outage.cameras)
     verdict = judge(numbers(arrived), carrier.promised, carrier.handed, outage.cameras)
-    print(f"\n{verdict}, empty {drained_s:.1f} s after the broker's return")
+    notes.append(f"{verdict}, empty {drained_s:.1f} s after the broker's return")
     assert_kept(verdict)
     assert verdict.promised > 0.9 * feed.last
     assert_exactly_once(run.tables, [as_message(each, outage.cameras) for each in arrived])
@@ -180,7 +180,8 @@ def assert_flat(outage: Outage, carrier: Carrier, arrived: list[Arrived]) -> Non
     grown = growth_per_s(carrier.looks, lambda look: look.memory_bytes) / outage.speed * 3600
     queued = sum(len(each.payload) + sys.getsizeof(b"") for each in arrived) * 3600 / (outage.before_s + outage.away_s)
     most = max(look.memory_bytes for look in carrier.looks)
-    print(f"memory: {grown / 1e6:+.1f} MB an hour, {most / 1e6:.0f} MB at most; a queue: {queued / 1e6:+.0f} MB an hour")
+    slope = f"{grown / 1e6:+.1f} MB an hour, {most / 1e6:.0f} MB at most; a queue: {queued / 1e6:+.0f} MB an hour"
+    notes.append(f"memory of the node: {slope}")
     assert grown < queued / 4
 
 

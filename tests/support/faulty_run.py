@@ -27,6 +27,9 @@ from sightline_lakehouse.tables import TRACKER_FACTS, Table
 
 _START_TIMEOUT_S = 240.0
 
+notes: list[str] = []
+"""What a run has measured besides, a line each, for the summary."""
+
 recoveries: list[tuple[str, float]] = []
 """(fault, seconds from the restart, or from the fault where the driver lives on, to the next commit of facts)."""
 

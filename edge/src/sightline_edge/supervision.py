@@ -3,6 +3,7 @@
 import os
 import socket
 import time
+from contextlib import suppress
 
 
 class Supervision:
@@ -33,6 +34,9 @@ class Supervision:
         self._say("STOPPING=1")
 
     def _say(self, what: str) -> None:
-        if self._address:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-                manager.sendto(what.encode(), self._address)
+        if not self._address:
+            return
+        # A manager that does not listen, or does not read what it was told, must not hold the node up.
+        with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+            manager.setblocking(False)
+            manager.sendto(what.encode(), self._address)

@@ -127,7 +127,9 @@ def shown_by(config: Path, *, debug: bool) -> str:
                 process.send_signal(signal.SIGTERM)
                 process.wait(DEADLINE_S)
             time.sleep(0.2)
-    return "\n".join([out.read_text(), *shown])
+    text = "\n".join([out.read_text(), *shown])
+    assert "sightline_edge_up" in text  # the page was seen
+    return text
 
 
 def kept_by(bootstrap: str) -> str:
