@@ -57,3 +57,15 @@ def test_health_tells_what_waits(tmp_path: Path) -> None:
     assert health.depth.content_bytes == content + 2 * len(event("n").model_dump_json())
     assert (health.dropped, health.refused, health.clock) == (0, 0, None)
     delivery.close(0)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"no.such.option": 1}, r"kafka\.options: .*no\.such\.option.*: correct them"),
+        ({"acks": "0"}, r"kafka\.options: .*acks.*: correct them"),
+    ],
+)
+def test_options_that_the_library_refuses_are_told_at_once(tmp_path: Path, options: dict[str, object], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        delivery_of(tmp_path, kafka=AWAY | {"options": options})

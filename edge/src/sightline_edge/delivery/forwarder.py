@@ -27,6 +27,7 @@ from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError, KafkaExceptio
 from sightline_contract.errors import StorageError
 from sightline_contract.topics import PRODUCER_COMPRESSION
 from sightline_edge.config import Kafka
+from sightline_edge.delivery.clients import producer
 from sightline_edge.delivery.offset import ClockOffset
 from sightline_edge.delivery.records import Lane, Stored
 from sightline_edge.delivery.spool import Spool
@@ -34,8 +35,6 @@ from sightline_edge.security.refusals import explain
 from sightline_edge.security.tls import check_files, librdkafka_options
 
 logger = logging.getLogger(__name__)
-# librdkafka writes its own lines; what matters of them is told here.
-_library_logger = logging.getLogger("sightline_edge.librdkafka")
 
 WINDOW = 512
 # While nothing happens the thread looks so often whether something came.
@@ -107,7 +106,7 @@ class Forwarder(threading.Thread):
     ) -> None:
         """``published`` is told how long each record took from its keeping to the broker's answer, s.
 
-        Raises ConfigError where the files of ``kafka.tls`` cannot be used.
+        Raises ConfigError where the files of ``kafka.tls`` or the options cannot be used.
         """
         super().__init__(name="forwarder", daemon=True)
         self._spool = spool
@@ -117,7 +116,6 @@ class Forwarder(threading.Thread):
         if kafka.tls is not None:
             check_files(kafka.tls)
         self._ways = {lane: _Way(lane) for lane in Lane}
-        self._producers: dict[str, Producer] = {}
         self._wake = threading.Event()
         self._deadline_s: float | None = None
         self._told: dict[str, float] = {}
@@ -126,6 +124,7 @@ class Forwarder(threading.Thread):
         self.offset = ClockOffset()
         self.traffic = Traffic()
         self.up = False
+        self._producers = self._made_producers()
         self.error: Exception | None = None
 
     def wake(self) -> None:
@@ -135,7 +134,6 @@ class Forwarder(threading.Thread):
     def run(self) -> None:
         """Thread body."""
         try:
-            self._make_producers()
             while not self._finished():
                 if not self._round():
                     self._wait()
@@ -163,15 +161,15 @@ class Forwarder(threading.Thread):
             moved |= self._hand_over(way)
             if way.sent and lane <= Lane.EVENTS:
                 break  # an event waits: what is less urgent does not get in its way
-        for producer in self._producers.values():
-            moved |= self._poll(producer)
+        for each in self._producers.values():
+            moved |= self._poll(each)
         self._settle()
         return moved
 
-    def _poll(self, producer: Producer) -> bool:
+    def _poll(self, one: Producer) -> bool:
         """Take answers; an error that the producer does not outlive may come as an exception, too."""
         try:
-            return producer.poll(0) > 0
+            return one.poll(0) > 0
         except KafkaException as error:
             self._noticed(error.args[0])
             return False
@@ -194,8 +192,8 @@ class Forwarder(threading.Thread):
 
     def _produce(self, way: _Way, record: Stored) -> bool:
         try:
-            producer = self._producers["at once" if way.lane <= Lane.EVENTS else "bulk"]
-            producer.produce(record.topic, record.value, record.key, on_delivery=partial(self._delivered, way, record.number))
+            chosen = self._producers["at once" if way.lane <= Lane.EVENTS else "bulk"]
+            chosen.produce(record.topic, record.value, record.key, on_delivery=partial(self._delivered, way, record.number))
         except BufferError:
             return False
         except KafkaException as error:
@@ -269,22 +267,20 @@ class Forwarder(threading.Thread):
         for way in self._ways.values():
             way.blocked_until_s = time.monotonic() + _REFUSED_TOPIC_S
         self._fatal = None
-        self._make_producers()
+        self._producers = self._made_producers()
 
-    def _make_producers(self) -> None:
-        self._producers = {
-            name: Producer(self._options(name, purpose), logger=_library_logger)
-            for name, purpose in (("at once", _AT_ONCE), ("bulk", _BULK))
-        }
+    def _made_producers(self) -> dict[str, Producer]:
+        purposes = (("at once", _AT_ONCE), ("bulk", _BULK))
+        return {name: producer(self._options(name, purpose), "kafka") for name, purpose in purposes}
 
     def _let_go(self) -> None:
         """Take the answers that are there; what has none counts as refused and stays in the spool."""
         producers, self._producers = self._producers, {}
-        for producer in producers.values():
-            self._poll(producer)
-            producer.purge()
+        for each in producers.values():
+            self._poll(each)
+            each.purge()
             with suppress(KafkaException):
-                producer.flush(1)
+                each.flush(1)
         self._settled_s = -_SETTLE_S
         fatal, self._fatal = self._fatal, None
         self._settle()
@@ -318,11 +314,11 @@ class Forwarder(threading.Thread):
                 return  # why was told by the error before; a broker that just hangs up gives no other
         self._tell(error, None)
 
-    def _counted(self, producer: str, text: str) -> None:
+    def _counted(self, name: str, text: str) -> None:
         brokers = json.loads(text).get("brokers", {}).values()
         connects = [int(broker.get("connects", 0)) for broker in brokers]
-        self.traffic.connects[producer] = sum(connects)
-        self.traffic.brokers[producer] = sum(1 for count in connects if count)
+        self.traffic.connects[name] = sum(connects)
+        self.traffic.brokers[name] = sum(1 for count in connects if count)
 
     def _tell(self, error: KafkaError, topic: str | None) -> None:
         where = f"Kafka at {self._kafka.bootstrap_servers}" + (f", topic {topic}" if topic else "")

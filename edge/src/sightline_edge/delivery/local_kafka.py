@@ -11,20 +11,20 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from sightline_contract.detection_pb2 import DetectionBatch
 from sightline_contract.errors import StorageError
 from sightline_contract.events import DetectionEvent, NodeStatus
 from sightline_contract.topics import DETECTIONS, EVENTS, NODE_STATUS
 from sightline_edge.config import LocalBroker
+from sightline_edge.delivery.clients import consumer, producer
 from sightline_edge.delivery.records import Lane, Record
 from sightline_edge.security.acls import consumer_group
 from sightline_edge.security.refusals import explain
 from sightline_edge.security.tls import check_files, librdkafka_options
 
 logger = logging.getLogger(__name__)
-_library_logger = logging.getLogger("sightline_edge.librdkafka")
 
 _LANES = {DETECTIONS.name: Lane.DETECTIONS, EVENTS.name: Lane.EVENTS}
 _POLL_S = 0.2
@@ -57,9 +57,8 @@ class LocalKafka:
         self._told_s = -_TELL_S
         self._give_detections = config.give_detections
         self._undelivered = 0
-        self._producer = Producer(
-            {**common, "linger.ms": 0, "message.timeout.ms": 30_000, "queue.buffering.max.messages": 10_000},
-            logger=_library_logger,
+        self._producer = producer(
+            {**common, "linger.ms": 0, "message.timeout.ms": 30_000, "queue.buffering.max.messages": 10_000}, "local_broker"
         )
         self._reader = (
             _Reader({**common, "group.id": consumer_group(node_id, "take")}, config.take, take) if config.take else None
@@ -121,9 +120,7 @@ class _Reader(threading.Thread):
         self, options: Mapping[str, Any], topics: tuple[str, ...], take: Callable[[Record, Callable[[], None]], None]
     ) -> None:
         super().__init__(name="local-kafka", daemon=True)
-        self._consumer = Consumer(
-            {**options, "enable.auto.commit": False, "auto.offset.reset": "earliest"}, logger=_library_logger
-        )
+        self._consumer = consumer({**options, "enable.auto.commit": False, "auto.offset.reset": "earliest"}, "local_broker")
         self._consumer.subscribe(list(topics))
         self._take = take
         # Next offset of each partition: as far as the spool has it, and as far as the broker knows that.
