@@ -1,5 +1,6 @@
 """Three brokers and topics with three copies: one broker may die, and nothing is lost and nobody stops."""
 
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,9 @@ def test_a_killed_broker_costs_no_message_and_stops_neither_sender_nor_job(site:
     with KafkaCluster(site.folder / "kafka") as kafka:
         create_topics(kafka.bootstrap, replication_factor=3)
         admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
-        partitions = admin.list_topics(timeout=20).topics[DETECTIONS.name].partitions
+        while DETECTIONS.name not in (topics := admin.list_topics(timeout=20).topics):
+            time.sleep(0.1)  # each broker learns of a topic in its own time
+        partitions = topics[DETECTIONS.name].partitions
         assert all(len(partition.replicas) == 3 for partition in partitions.values())
         resource = ConfigResource(ResourceType.TOPIC, DETECTIONS.name)
         assert admin.describe_configs([resource])[resource].result(20)["min.insync.replicas"].value == "2"

@@ -22,8 +22,11 @@ class KafkaCluster:
 
     def __init__(self, home: Path) -> None:
         self._home = home
-        self._ports = {node: free_port() for node in (1, 2, 3)}
-        self._controllers = {node: free_port() for node in (1, 2, 3)}
+        ports: set[int] = set()
+        while len(ports) < 6:
+            ports.add(free_port())  # which may give one twice
+        self._ports = {node: ports.pop() for node in (1, 2, 3)}
+        self._controllers = {node: ports.pop() for node in (1, 2, 3)}
         self._nodes: dict[int, Child] = {}
         self._running = ExitStack()
 
