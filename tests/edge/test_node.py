@@ -142,6 +142,21 @@ def test_two_cameras_share_the_detector_and_each_is_complete(
 
 
 @pytest.mark.kafka
+def test_what_is_withheld_is_told_in_the_message_and_in_the_heartbeat(
+    broker: "Broker", node_file: Callable[..., Path], make_video: Callable[..., Path], make_camera: Callable[..., Path]
+) -> None:
+    video = make_video("clip.mp4", ["red"] * 12 + ["blue"] * 8)
+    config = node_file(broker.bootstrap, [(video, make_camera("edge-selective"))], forward={"classes": ["car"]})
+    assert run_node(config).cameras[0].detections_withheld == 12
+    sent = of_camera(messages(broker.bootstrap, stopped("edge-selective")), "edge-selective")
+    assert sum(len(get_frames(batch).counts) for batch in sent["batches"]) == 20
+    assert [int(c) for batch in sent["batches"] for c in get_frames(batch).classes] == [2] * 8
+    assert sum(batch.detections_withheld for batch in sent["batches"]) == 12
+    last = next(beat for beat in sent["status"] if beat.state == "stopped")
+    assert (last.detections_withheld, last.spool_dropped) == (12, 0)
+
+
+@pytest.mark.kafka
 def test_a_limit_ends_the_run_early(
     broker: "Broker", node_file: Callable[..., Path], make_video: Callable[..., Path], make_camera: Callable[..., Path]
 ) -> None:
