@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -71,7 +72,8 @@ def test_what_is_started_is_a_command_of_ours(unit: configparser.ConfigParser) -
     words = json.loads(entrypoint[1])
     program, *arguments = unit["Service"]["ExecStart"].split()
     assert [Path(program).name, *arguments] == words
-    usage = subprocess.run([*words[:3], "--help"], capture_output=True, text=True, check=True).stdout
+    command = [sys.executable, "-m", *words[:3], "--help"]
+    usage = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert words[3] in usage
 
 
