@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 import yaml
-from confluent_kafka import Consumer
 from prometheus_client.parser import text_string_to_metric_families
 
 from sightline.ports import free_port
+from sightline.topic_content import count_messages, read_topic
 from sightline_contract.batch import parse_batch
 from sightline_contract.events import AuditRecord
 from sightline_contract.topics import AUDIT, DETECTIONS
@@ -96,17 +96,12 @@ def service(
 
 
 def audits(bootstrap: str) -> list[AuditRecord]:
-    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": f"t-{time.time_ns()}", "auto.offset.reset": "earliest"})
-    consumer.subscribe([AUDIT.name])
+    """The audit topic, once something is in it."""
     deadline_s = time.monotonic() + DEADLINE_S
-    try:
-        while time.monotonic() < deadline_s:
-            message = consumer.poll(0.2)
-            if message is not None and message.error() is None:
-                return [AuditRecord.model_validate_json(message.value() or b"")]
-    finally:
-        consumer.close()
-    return []
+    while not count_messages(bootstrap, AUDIT.name):
+        assert time.monotonic() < deadline_s, "no audit record came"
+        time.sleep(0.1)
+    return [AuditRecord.model_validate_json(message.value() or b"") for message in read_topic(bootstrap, AUDIT.name)]
 
 
 def test_a_running_node_is_watched_and_stops_in_good_order(service: Service) -> None:
@@ -191,7 +186,7 @@ def test_a_killed_node_delivers_all_that_its_spool_had_promised(
             check=False,
         )
         assert done.returncode == 0, done.stderr
-        arrived = detections(place.bootstrap, len(promised) + 1)
+        arrived = [bytes(message.value() or b"") for message in read_topic(place.bootstrap, DETECTIONS.name)]
     assert promised <= set(arrived)
     assert len(arrived) == len(set(arrived))
     sessions: dict[int, list[int]] = {}
@@ -199,18 +194,3 @@ def test_a_killed_node_delivers_all_that_its_spool_had_promised(
         sessions.setdefault(batch.session, []).append(batch.seq)
     assert len(sessions) == 3
     assert all(seqs == list(range(len(seqs))) for seqs in sessions.values()), sessions
-
-
-def detections(bootstrap: str, count: int) -> list[bytes]:
-    """The first ``count`` messages of the topic, and what else comes within a second."""
-    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": f"t-{time.time_ns()}", "auto.offset.reset": "earliest"})
-    consumer.subscribe([DETECTIONS.name])
-    found: list[bytes] = []
-    deadline_s, quiet = time.monotonic() + DEADLINE_S, 0
-    while time.monotonic() < deadline_s and (len(found) < count or quiet < 5):
-        message = consumer.poll(0.2)
-        quiet = 0 if message else quiet + 1
-        if message is not None and message.error() is None:
-            found.append(message.value() or b"")
-    consumer.close()
-    return found

@@ -16,13 +16,15 @@ from faulty_run import FaultyRun, notes, recoveries
 from weak_disk import WeakDisk
 
 from sightline.bench.edge_figures import growth_per_s
-from sightline.bench.edge_judge import Arrived, Verdict, held, judge, numbers, read_detections
+from sightline.bench.edge_judge import Arrived, Verdict, judge, numbers, read_detections
 from sightline.bench.edge_node import Carrier, Feed
 from sightline.broker import Broker, BrokerConfig
 from sightline.ports import free_port
 from sightline.processes import start
 from sightline.sampling import Sampler
 from sightline.simulate.encoding import Message
+from sightline.topic_content import count_messages
+from sightline_contract.topics import DETECTIONS
 from sightline_edge.delivery.forwarder import WINDOW
 
 pytestmark = [pytest.mark.kafka]
@@ -132,8 +134,8 @@ def have_outage(outage: Outage, carrier: Carrier, broker: Broker, disk: WeakDisk
     back_s = time.monotonic()
     broker.start()
     for _ in range(outage.kills_after):
-        some = held(broker.bootstrap) + chance.randrange(300, 900)
-        carrier.child.wait_until(lambda some=some: held(broker.bootstrap) >= some, 60, "draining")  # type: ignore[misc]
+        some = count_messages(broker.bootstrap, DETECTIONS.name) + chance.randrange(300, 900)
+        carrier.child.wait_until(lambda some=some: count_messages(broker.bootstrap, DETECTIONS.name) >= some, 60, "draining")  # type: ignore[misc]
         kill_and_start(carrier)
     carrier.finish(300)
     return time.monotonic() - back_s

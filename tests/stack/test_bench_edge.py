@@ -13,6 +13,7 @@ from sightline.bench.edge_figures import growth_per_s
 from sightline.bench.edge_judge import judge
 from sightline.bench.edge_node import Look
 from sightline.bench.edge_outage import OutagePlan
+from sightline.bench.edge_parts import measure_clips
 from sightline.bench.edge_path import measure_path
 from sightline.bench.edge_soak import DAY_S, soak
 from sightline.broker import Broker, BrokerConfig
@@ -96,3 +97,12 @@ def test_the_path_tells_its_speed_and_an_events_way(tmp_path: Path, own_broker: 
 def own_broker(tmp_path: Path) -> Iterator[Broker]:
     with Broker(BrokerConfig(tmp_path / "broker", free_port())) as running:
         yield running
+
+
+def test_a_drawn_street_is_kept_with_its_people_and_without() -> None:
+    clips = measure_clips(frames=10)
+    assert list(clips) == ["not blurred", "12 people blurred"]
+    # The noise of the sensor alone takes more than this, and what is blurred is another picture.
+    assert min(costs["bytes"] for costs in clips.values()) > 10_000
+    assert clips["not blurred"]["bytes"] != clips["12 people blurred"]["bytes"]
+    assert all(costs["gb_an_hour"] == pytest.approx(costs["bytes"] * 5 * 3600 / 1e9) for costs in clips.values())

@@ -8,7 +8,7 @@ import numpy as np
 
 from sightline_edge.clips.clock import Instant
 from sightline_edge.clips.ledger import Ledger
-from sightline_edge.clips.store import Store
+from sightline_edge.clips.store import Offered, Store
 from sightline_edge.config import ClipsConfig
 
 START_US = 1_900_000_000_000_000
@@ -54,7 +54,8 @@ class Rig:
     def add(self, camera: str = "gate", pixels: np.ndarray | None = None, boxes: np.ndarray = NO_BOXES) -> bool:
         now = self.clock()
         self.seed += 1
-        return self.store.append(camera, picture(self.seed) if pixels is None else pixels, now.wall_us, now.wall_us, boxes, now)
+        pixels = picture(self.seed) if pixels is None else pixels
+        return self.store.append(Offered(camera, pixels, now.wall_us, now.wall_us, boxes, now))
 
     def play(self, seconds: float, camera: str = "gate", size: tuple[int, int] = SIZE) -> None:
         for _ in range(round(seconds * 5)):

@@ -29,6 +29,7 @@ def watch_all(metrics: Metrics, config: NodeConfig, delivery: Delivery, inbox: I
     if clips is not None:
         metrics.watch("oldest_frame_age_seconds", clips.oldest_frame_age_s)
         metrics.watch("clips_bytes", lambda: clips.bytes)
+        metrics.watch("clips_frames_dropped", lambda: clips.frames_dropped)
     certificates = {"centre": config.kafka.tls, "local": config.local_broker.tls if config.local_broker else None}
     if any(certificates.values()):
         metrics.watch("certificate_days_left", lambda: _days_left(certificates))
@@ -45,6 +46,6 @@ def _dropped(health: Health) -> Value:
 
 def _reconnects(delivery: Delivery) -> Value:
     found: dict[str, float] = {"centre": delivery.forwarder.traffic.reconnects}
-    if delivery.local is not None:
+    if delivery.local is not None and delivery.local.reconnects is not None:
         found["local"] = delivery.local.reconnects
     return found

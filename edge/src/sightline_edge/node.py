@@ -99,7 +99,8 @@ class Node:
             for entry, camera in zip(config.cameras, cameras, strict=True)
         ]
         live = any(source.live for source in sources)
-        self._delivery = Delivery(config, cameras, wait=not live, published=partial(self._metrics.stage, Stage.PUBLISH))
+        published, heard = (partial(self._metrics.stage, stage) for stage in (Stage.PUBLISH, Stage.NEIGHBOUR))
+        self._delivery = Delivery(config, cameras, wait=not live, published=published, heard=heard)
         card = self._detector.card
         self._pipelines = [
             CameraPipeline(

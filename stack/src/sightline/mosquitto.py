@@ -4,7 +4,8 @@ import getpass
 import os
 import shutil
 import signal
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -41,6 +42,7 @@ class MosquittoConfig:
     folder: Path
     port: int
     settings: tuple[str, ...] = ("allow_anonymous true",)
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     def text(self) -> str:
         """The configuration file."""
@@ -57,6 +59,11 @@ class Mosquitto:
         self.config = config
         self._child: Child | None = None
         self.lives = 0  # how often it was started
+
+    @property
+    def log_path(self) -> Path:
+        """What the broker says, since it was last started."""
+        return self.config.folder / f"mosquitto-{self.lives}.log"
 
     @property
     def runs(self) -> bool:
@@ -78,7 +85,7 @@ class Mosquitto:
         file = config.folder / "mosquitto.conf"
         file.write_text(config.text(), encoding="utf-8")
         self.lives += 1
-        self._child = start("mosquitto", [program, "-c", file], config.folder / f"mosquitto-{self.lives}.log")
+        self._child = start("mosquitto", [program, "-c", file], self.log_path, environment=config.environment)
         try:
             self._child.wait_until(lambda: answers(config.port), _READY_TIMEOUT_S, f"port {config.port} is open")
         except StageError as error:

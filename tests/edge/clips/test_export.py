@@ -20,7 +20,7 @@ from sightline_contract.events import AuditRecord
 from sightline_edge.clips.clock import read_clock
 from sightline_edge.clips.export import Request, export_clip, os_user
 from sightline_edge.clips.segment import iso_time
-from sightline_edge.clips.store import Store
+from sightline_edge.clips.store import Offered, Store
 from sightline_edge.config import ClipsConfig, SpoolConfig
 from sightline_edge.delivery.delivery import SPOOL_FILE
 from sightline_edge.delivery.records import Lane
@@ -313,7 +313,7 @@ def node_file(tmp_path: Path) -> Path:
     store = Store(ClipsConfig.model_validate(entries["clips"]), tmp_path / "state" / "clips", "node", now)
     for number in range(20):
         at_us = now.wall_us - (20 - number) * 200_000
-        store.append("gate", shade(number), at_us, at_us, NO_BOXES, now)
+        store.append(Offered("gate", shade(number), at_us, at_us, NO_BOXES, now))
     store.close(read_clock())
     return tmp_path / "node.yaml"
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from confluent_kafka import Consumer, Message
+from confluent_kafka import Message
 
+from sightline.topic_content import read_topic
 from sightline_contract.topics import ALERTS, ALL_TOPICS, DETECTIONS, Topic
 from sightline_edge.config import Kafka, SpoolConfig
 from sightline_edge.delivery.forwarder import WINDOW, Forwarder
@@ -57,23 +58,10 @@ def detections(camera_id: str, count: int, start: int = 0) -> list[Record]:
     return [Record(Lane.DETECTIONS, BULK.name, f"{camera_id}-{i % 5}", b"%08d" % i) for i in range(start, start + count)]
 
 
-def read(bootstrap: str, topic: str, prefix: str, count: int) -> list[tuple[str, int]]:
+def read(bootstrap: str, topic: str, prefix: str) -> list[tuple[str, int]]:
     """(key, number) of the messages of these keys, in the order in which the topic's partitions hold them."""
-    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": f"t-{time.time_ns()}", "auto.offset.reset": "earliest"})
-    consumer.subscribe([topic])
-    found: list[tuple[str, int]] = []
-    deadline_s = time.monotonic() + DEADLINE_S
-    quiet = 0
-    try:
-        while len(found) < count or quiet < 5:  # what is too much would come within a second
-            assert time.monotonic() < deadline_s, f"only {len(found)} of {count} came"
-            message = consumer.poll(0.2)
-            quiet = 0 if message else quiet + 1
-            if message is not None and message.error() is None and (key := (message.key() or b"").decode()).startswith(prefix):
-                found.append((key, int(message.value() or b"0")))
-    finally:
-        consumer.close()
-    return found
+    found = [((message.key() or b"").decode(), int(message.value() or b"0")) for message in read_topic(bootstrap, topic)]
+    return [(key, number) for key, number in found if key.startswith(prefix)]
 
 
 def drained(forwarder: Forwarder, spool: Spool) -> None:
@@ -89,7 +77,7 @@ def test_everything_arrives_once_and_each_camera_in_order(broker: "Broker", spoo
     spool.append(detections("order", 500, start=3000))
     forwarder.wake()
     drained(forwarder, spool)
-    found = read(broker.bootstrap, BULK.name, "order-", 3500)
+    found = read(broker.bootstrap, BULK.name, "order-")
     assert sorted(number for _, number in found) == list(range(3500))
     for camera in range(5):
         numbers = [number for key, number in found if key == f"order-{camera}"]
@@ -114,7 +102,7 @@ def test_what_the_broker_will_never_take_is_counted_and_passed_over(broker: "Bro
     forwarder.start()
     drained(forwarder, spool)
     assert spool.losses() == {"refused": 1}
-    assert [number for _, number in sorted(read(broker.bootstrap, BULK.name, "poison-", 10))] == [
+    assert [number for _, number in sorted(read(broker.bootstrap, BULK.name, "poison-"))] == [
         0, 5, 1, 6, 2, 7, 3, 8, 4, 9,
     ]  # fmt: skip
 
@@ -133,7 +121,7 @@ def test_a_topic_that_comes_later_gets_what_waited(tmp_path: Path, spool: Spool)
         assert spool.depth().total == 20
         create_topics(broker.bootstrap, ALL_TOPICS)
         drained(forwarder, spool)
-        assert len(read(broker.bootstrap, DETECTIONS.name, "topic-", 20)) == 20
+        assert len(read(broker.bootstrap, DETECTIONS.name, "topic-")) == 20
     finally:
         broker.stop()
 

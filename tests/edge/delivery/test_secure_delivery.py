@@ -4,14 +4,15 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import mosquitto as deployed
 import pytest
-from confluent_kafka import Consumer
+from deployed_mosquitto import deployed_mosquitto
 from edge_messages import batch, event
 from tls_broker import Certificates, tls_broker
 
 from sightline.broker import Broker
+from sightline.mosquitto import has_mosquitto
 from sightline.ports import LOOPBACK, free_port
+from sightline.topic_content import read_topic
 from sightline_contract.detection_pb2 import DetectionBatch
 from sightline_contract.errors import ConfigError
 from sightline_contract.topics import DETECTIONS
@@ -37,21 +38,10 @@ class Site:
         self.expired = self.certificates.issue("gate-2", age_days=31)
         self.broker = Broker(tls_broker(folder / "broker", kafka, self.admin, free_port()))
 
-    def messages(self, prefix: str, count: int = 20) -> list[DetectionBatch]:
-        options = {"bootstrap.servers": self.broker.bootstrap, "auto.offset.reset": "earliest"}
-        consumer = Consumer({**options, **librdkafka_options(self.admin), "group.id": f"t-{time.time_ns()}"})
-        consumer.subscribe([DETECTIONS.name])
-        found: list[DetectionBatch] = []
-        quiet = 0
-        deadline_s = time.monotonic() + DRAIN_S
-        while len(found) < count or quiet < 5:  # what is too much would come within a second
-            assert time.monotonic() < deadline_s, f"only {len(found)} came"
-            message = consumer.poll(0.2)
-            quiet = 0 if message else quiet + 1
-            if message is not None and message.error() is None and (message.key() or b"").decode().startswith(prefix):
-                found.append(DetectionBatch.FromString(message.value() or b""))
-        consumer.close()
-        return found
+    def messages(self, prefix: str) -> list[DetectionBatch]:
+        found = read_topic(self.broker.bootstrap, DETECTIONS.name, librdkafka_options(self.admin))
+        mine = [message for message in found if (message.key() or b"").decode().startswith(prefix)]
+        return [DetectionBatch.FromString(message.value() or b"") for message in mine]
 
 
 @pytest.fixture(scope="module")
@@ -123,18 +113,17 @@ def test_files_that_cannot_be_used_are_told_before_anything_is_kept(tmp_path: Pa
         delivery_of(tmp_path, site, "gate-1", wrong)
 
 
-@pytest.mark.skipif(deployed.EXECUTABLE is None, reason="Mosquitto is not installed (Debian: apt install mosquitto)")
+@pytest.mark.skipif(not has_mosquitto(), reason="Mosquitto is not installed (Debian: apt install mosquitto)")
 def test_neighbours_meet_on_a_broker_that_knows_them(
     tmp_path: Path, site: Site, caplog: pytest.LogCaptureFixture, wait_for: Callable[[Callable[[], bool]], None]
 ) -> None:
     issue = site.certificates.issue
-    (tmp_path / "mosquitto").mkdir()
     rules = mosquitto_acls({"drone-1": [], "drone-2": ["drone-1"]})
     server = issue("mqtt", hosts=(LOOPBACK,))
-    with deployed.Mosquitto(tmp_path / "mosquitto", server, rules) as local:
+    with deployed_mosquitto(tmp_path / "mosquitto", server, rules) as local:
 
         def drone(name: str, tls: Tls, **changes: object) -> Delivery:
-            broker = {"port": local.port, "tls": tls.model_dump()}
+            broker = {"port": local.config.port, "tls": tls.model_dump()}
             return delivery_of(tmp_path / name, site, name, None, local_broker=broker, **changes)
 
         first = drone("drone-1", issue("drone-1"))

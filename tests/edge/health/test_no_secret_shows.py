@@ -19,11 +19,12 @@ import cv2
 import numpy as np
 import pytest
 import yaml
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka.admin import AdminClient
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from sightline.ports import free_port
+from sightline.topic_content import read_topic
 
 if TYPE_CHECKING:
     from sightline.broker import Broker
@@ -132,22 +133,9 @@ def shown_by(config: Path, *, debug: bool) -> str:
 
 def kept_by(bootstrap: str) -> str:
     """All messages of the broker, keys and headers included."""
-    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "reads-all", "enable.auto.commit": False})
-    topics = consumer.list_topics(timeout=10).topics
-    places = [TopicPartition(name, p, 0) for name, topic in topics.items() for p in topic.partitions if name[0] != "_"]
-    wanted = sum(consumer.get_watermark_offsets(place, timeout=10)[1] for place in places)
-    consumer.assign(places)
-    read: list[str] = []
-    try:
-        deadline_s = time.monotonic() + DEADLINE_S
-        while len(read) < wanted:
-            assert time.monotonic() < deadline_s, f"only {len(read)} of {wanted} messages came"
-            message = consumer.poll(0.2)
-            if message is not None and message.error() is None:
-                read.append(f"{message.key()!r} {message.headers()} {(message.value() or b'').decode('latin-1')}")
-    finally:
-        consumer.close()
-    return "\n".join(read)
+    names = [name for name in AdminClient({"bootstrap.servers": bootstrap}).list_topics(timeout=10).topics if name[0] != "_"]
+    read = [message for name in names for message in read_topic(bootstrap, name)]
+    return "\n".join(f"{m.key()!r} {m.headers()} {(m.value() or b'').decode('latin-1')}" for m in read)
 
 
 def forms(secret: str) -> set[str]:

@@ -10,18 +10,19 @@ from pathlib import Path
 
 import paho.mqtt.client as mqtt
 import pytest
-from mosquitto import CONFIGURATION, EXECUTABLE, Mosquitto
+from deployed_mosquitto import CONFIGURATION, deployed_mosquitto
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.reasoncodes import ReasonCode
 from tls_broker import Certificates
 
+from sightline.mosquitto import Mosquitto, has_mosquitto
 from sightline.ports import LOOPBACK
 from sightline_edge.config import Tls
 from sightline_edge.security.acls import mosquitto_acls
 from sightline_edge.security.refusals import explain, refused_at_the_door
 from sightline_edge.security.tls import ssl_context
 
-pytestmark = pytest.mark.skipif(EXECUTABLE is None, reason="mosquitto is not installed: apt install mosquitto")
+pytestmark = pytest.mark.skipif(not has_mosquitto(), reason="mosquitto is not installed: apt install mosquitto")
 
 _PATIENCE_S = 10.0
 
@@ -37,6 +38,9 @@ class Site:
     foreign: Tls
     forged: Tls
 
+    def log(self) -> str:
+        return self.broker.log_path.read_text()
+
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
@@ -46,23 +50,23 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     foreign = Certificates(folder / "theirs").issue("gate-1").model_copy(update={"ca": node.ca})
     forged = Certificates(folder / "forgers").forged("gate-1", node.ca)
     rules = mosquitto_acls({"gate-2": ["gate-1"]})
-    with Mosquitto(folder, ours.issue("mqtt", hosts=(LOOPBACK,)), rules) as broker:
+    with deployed_mosquitto(folder, ours.issue("mqtt", hosts=(LOOPBACK,)), rules) as broker:
         yield Site(broker, node, ours.issue("gate-2"), ours.issue("gate-9", age_days=31), foreign, forged)
 
 
 @pytest.fixture
 def logged(site: Site) -> Callable[[str], str]:
     """Waits for a line of the broker's log, of those since the test began, that a pattern matches; returns it."""
-    begin = len(site.broker.log)
+    begin = len(site.log())
 
     def wait(pattern: str) -> str:
         deadline = time.monotonic() + _PATIENCE_S
         while time.monotonic() < deadline:
-            for line in site.broker.log[begin:].splitlines():
+            for line in site.log()[begin:].splitlines():
                 if re.search(pattern, line):
                     return line
             time.sleep(0.02)
-        raise AssertionError(f"the broker's log has no line like {pattern!r} but:\n{site.broker.log[begin:]}")
+        raise AssertionError(f"the broker's log has no line like {pattern!r} but:\n{site.log()[begin:]}")
 
     return wait
 
@@ -89,7 +93,7 @@ class Client:
         self.mqtt.on_publish = lambda _client, _data, _id, code, _properties: self.published.append(code)
         self.mqtt.on_subscribe = lambda _client, _data, _id, codes, _properties: self.subscribed.extend(codes)
         self.mqtt.on_message = lambda _client, _data, message: self.received.append(message.topic)
-        self.mqtt.connect(LOOPBACK, self.site.broker.port)
+        self.mqtt.connect(LOOPBACK, self.site.broker.config.port)
         self.wait(lambda: bool(self.connected))
         return self
 
@@ -116,7 +120,7 @@ class Client:
 
 
 def refusal(site: Site, tls: Tls) -> str:
-    told = refused_at_the_door(LOOPBACK, site.broker.port, tls)
+    told = refused_at_the_door(LOOPBACK, site.broker.config.port, tls)
     assert told is not None, "was let in"
     assert told.startswith(f"broker at {LOOPBACK}:")
     assert "\n" not in told
@@ -124,7 +128,7 @@ def refusal(site: Site, tls: Tls) -> str:
 
 
 def test_a_node_of_ours_writes_below_its_own_name_and_reads_it(site: Site, logged: Callable[[str], str]) -> None:
-    assert refused_at_the_door(LOOPBACK, site.broker.port, site.node, timeout_s=0.5) is None
+    assert refused_at_the_door(LOOPBACK, site.broker.config.port, site.node, timeout_s=0.5) is None
     with Client(site, site.node) as client:
         client.subscribe("sightline/v1/gate-1/#")
         assert not client.publish("sightline/v1/gate-1/events/north").is_failure
@@ -135,7 +139,7 @@ def test_a_node_of_ours_writes_below_its_own_name_and_reads_it(site: Site, logge
 def test_no_certificate_is_refused(site: Site, logged: Callable[[str], str]) -> None:
     context = ssl.create_default_context(cafile=str(site.node.ca))
     with (
-        socket.create_connection((LOOPBACK, site.broker.port), _PATIENCE_S) as plain,
+        socket.create_connection((LOOPBACK, site.broker.config.port), _PATIENCE_S) as plain,
         context.wrap_socket(plain, server_hostname=LOOPBACK) as secure,
         pytest.raises(ssl.SSLError) as refused,
     ):
@@ -159,7 +163,10 @@ def test_tls_1_2_is_refused(site: Site, logged: Callable[[str], str]) -> None:
     context = ssl.create_default_context(cafile=str(site.node.ca))
     context.load_cert_chain(site.node.certificate, site.node.key)
     context.maximum_version = ssl.TLSVersion.TLSv1_2
-    with socket.create_connection((LOOPBACK, site.broker.port), _PATIENCE_S) as plain, pytest.raises(ssl.SSLError) as refused:
+    with (
+        socket.create_connection((LOOPBACK, site.broker.config.port), _PATIENCE_S) as plain,
+        pytest.raises(ssl.SSLError) as refused,
+    ):
         context.wrap_socket(plain, server_hostname=LOOPBACK)
     assert "PROTOCOL_VERSION" in str(refused.value)
     logged("unsupported protocol")
@@ -167,7 +174,7 @@ def test_tls_1_2_is_refused(site: Site, logged: Callable[[str], str]) -> None:
 
 def test_plaintext_is_refused(site: Site, logged: Callable[[str], str]) -> None:
     client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
-    client.connect(LOOPBACK, site.broker.port)
+    client.connect(LOOPBACK, site.broker.config.port)
     deadline = time.monotonic() + _PATIENCE_S
     while (code := client.loop(0.05)) == mqtt.MQTT_ERR_SUCCESS and time.monotonic() < deadline:
         pass
@@ -179,14 +186,14 @@ def test_plaintext_is_refused(site: Site, logged: Callable[[str], str]) -> None:
 def test_a_node_refuses_a_broker_that_speaks_tls_1_2_only(tmp_path: Path) -> None:
     ours = Certificates(tmp_path / "pki")
     node = ours.issue("gate-1")
-    with Mosquitto(tmp_path, ours.issue("mqtt", hosts=(LOOPBACK,)), "", newest="TLSv1.2") as old:
-        told = refused_at_the_door(LOOPBACK, old.port, node)
+    with deployed_mosquitto(tmp_path, ours.issue("mqtt", hosts=(LOOPBACK,)), "", newest="TLSv1.2") as old:
+        told = refused_at_the_door(LOOPBACK, old.config.port, node)
         assert told is not None
         assert "does not speak TLS 1.3" in told
         lenient = ssl_context(node)
         lenient.minimum_version = ssl.TLSVersion.TLSv1_2
         with (
-            socket.create_connection((LOOPBACK, old.port), _PATIENCE_S) as plain,
+            socket.create_connection((LOOPBACK, old.config.port), _PATIENCE_S) as plain,
             lenient.wrap_socket(plain, server_hostname=LOOPBACK) as secure,
         ):
             assert secure.version() == "TLSv1.2"  # so it was the node that refused

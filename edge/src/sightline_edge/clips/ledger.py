@@ -7,14 +7,13 @@ that in ``trims``. Every transaction is on the disk when it returns (WAL, synchr
 """
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from sightline_contract.errors import StorageError
 from sightline_edge.clips.clock import Instant
+from sightline_edge.disk import transaction
 
 LEDGER_FILE = "clips.db"
 KEEP_DAYS = 400
@@ -169,7 +168,7 @@ class Ledger:
     def tell(self, deletion: Deletion, segment: Segment | None = None) -> None:
         """A file is gone; ``segment`` is its entry, which leaves in the same transaction."""
         told = (deletion.file, deletion.camera_id, deletion.first_us, deletion.last_us, deletion.bytes, deletion.frames)
-        with self._transaction():
+        with transaction(self._db):
             self._db.execute(
                 "INSERT INTO deletions (file, camera_id, first_us, last_us, bytes, frames, deleted_us, reason) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -189,7 +188,7 @@ class Ledger:
 
     def trim(self, now: Instant) -> int:
         """Remove deletions told more than KEEP_DAYS ago, and tell how many; a clock in the future alone removes nothing."""
-        with self._transaction():
+        with transaction(self._db):
             (newest_us,) = self._db.execute("SELECT max(deleted_us) FROM deletions").fetchone()
             before_us = min(now.wall_us, newest_us or 0) - _KEEP_US
             rows = self._db.execute("DELETE FROM deletions WHERE deleted_us < ?", (before_us,)).rowcount
@@ -198,14 +197,3 @@ class Ledger:
                     "INSERT INTO trims (trimmed_us, rows, before_us) VALUES (?, ?, ?)", (now.wall_us, rows, before_us)
                 )
         return rows
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._db.execute("COMMIT")
-        except BaseException:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            raise

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from sightline_edge.clips.clock import Instant, read_clock
 from sightline_edge.clips.ledger import Reason
-from sightline_edge.clips.store import Store
+from sightline_edge.clips.store import Offered, Store
 from sightline_edge.config import ClipsConfig, NodeConfig
 from sightline_edge.frame import Pixels
 
@@ -56,16 +56,6 @@ class Thinner:
         return at_us
 
 
-@dataclass(frozen=True)
-class _Offered:
-    camera_id: str
-    pixels: Pixels
-    at_us: int
-    received_us: int
-    boxes_to_blur: npt.NDArray[np.floating]
-    now: Instant
-
-
 class ClipRing:
     """The node's ring. ``offer`` is for one thread; figures may be read by any."""
 
@@ -74,7 +64,7 @@ class ClipRing:
         self._clock = clock
         self._step_us = round(1e6 / config.frames_per_s)
         self._thinners: dict[str, Thinner] = {}
-        self._queue: queue.Queue[_Offered | None] = queue.Queue(QUEUE_FRAMES)
+        self._queue: queue.Queue[Offered | None] = queue.Queue(QUEUE_FRAMES)
         self._overflowed = self._failed = 0  # counted by the caller's thread and by the writer's
         self._store = Store(config, folder, node_id, clock())
         # A daemon: a node that ends by an error must end. What it had not completed is then deleted at the next start.
@@ -93,7 +83,7 @@ class ClipRing:
         if at_us is None:
             return
         try:
-            self._queue.put_nowait(_Offered(camera_id, pixels, at_us, received_us, boxes_to_blur, self._clock()))
+            self._queue.put_nowait(Offered(camera_id, pixels, at_us, received_us, boxes_to_blur, self._clock()))
         except queue.Full:
             self._overflowed += 1
 
@@ -146,8 +136,7 @@ class ClipRing:
         except queue.Empty:
             return True
         if offered is not None:
-            boxes = offered.boxes_to_blur
-            self._store.append(offered.camera_id, offered.pixels, offered.at_us, offered.received_us, boxes, offered.now)
+            self._store.append(offered)
         return offered is not None
 
 

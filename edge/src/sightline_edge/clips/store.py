@@ -14,7 +14,6 @@ encryption is for that), and know the time at boot without a clock of its own. O
 
 import fcntl
 import logging
-import os
 import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +29,7 @@ from sightline_edge.clips.clock import Instant
 from sightline_edge.clips.ledger import Deletion, Ledger, Reason, Segment
 from sightline_edge.clips.segment import FILE_BYTES, SegmentWriter, size_of
 from sightline_edge.config import ClipsConfig
+from sightline_edge.disk import lock, sync_folder
 from sightline_edge.frame import Pixels
 
 logger = logging.getLogger(__name__)
@@ -42,6 +42,18 @@ EXPORTS = ".exports"
 _LOCK = ".lock"
 _TRIM_US = 86_400 * 1_000_000
 _DISK_ERRORS = (OSError, sqlite3.Error, av.error.FFmpegError)
+
+
+@dataclass(frozen=True)
+class Offered:
+    """A frame for the ring, BGR, whose pixels nobody changes any more."""
+
+    camera_id: str
+    pixels: Pixels
+    at_us: int  # capture time, UTC
+    received_us: int  # wall clock when it reached the node
+    boxes_to_blur: npt.NDArray[np.floating]  # (N, 4) corners in px
+    now: Instant
 
 
 @dataclass(slots=True)
@@ -93,21 +105,11 @@ class Store:
         """Age of the oldest frame on the disk; 0 where there is none."""
         return max((segment.age_us(now) for segment in list(self._held.values())), default=0) / 1e6
 
-    def append(
-        self,
-        camera_id: str,
-        pixels: Pixels,
-        at_us: int,
-        received_us: int,
-        boxes_to_blur: npt.NDArray[np.floating],
-        now: Instant,
-    ) -> bool:
-        """Blur, encode and write a frame; whether it is kept. A frame that the disk does not take is dropped and counted.
-
-        ``at_us`` is its capture time and ``received_us`` the wall clock when it reached the node.
-        """
+    def append(self, frame: Offered) -> bool:
+        """Blur, encode and write a frame; whether it is kept. A frame that the disk does not take is dropped and counted."""
+        camera_id, now = frame.camera_id, frame.now
         try:
-            kept = now.boot_us >= self._retry_us and self._append(camera_id, pixels, at_us, received_us, boxes_to_blur, now)
+            kept = now.boot_us >= self._retry_us and self._append(frame)
         except _DISK_ERRORS as error:
             logger.warning("camera %s: frames cannot be kept, tried again in %.0f s: %s", camera_id, RETRY_S, error)
             self._retry_us = now.boot_us + round(RETRY_S * 1e6)
@@ -147,24 +149,16 @@ class Store:
         self._ledger.close()
         self._lock.close()
 
-    def _append(
-        self,
-        camera_id: str,
-        pixels: Pixels,
-        at_us: int,
-        received_us: int,
-        boxes_to_blur: npt.NDArray[np.floating],
-        now: Instant,
-    ) -> bool:
-        if len(boxes_to_blur):
-            pixels = blur(pixels, boxes_to_blur)
+    def _append(self, frame: Offered) -> bool:
+        camera_id, at_us, now = frame.camera_id, frame.at_us, frame.now
+        pixels = blur(frame.pixels, frame.boxes_to_blur) if len(frame.boxes_to_blur) else frame.pixels
         taken = self._open.get(camera_id)
         if taken is not None and not (
             taken.writer.fits(pixels) and taken.last_us < at_us < taken.segment.first_us + self._length_us
         ):
             self._finish(camera_id, now)
             taken = None
-        if taken is None and (taken := self._begin(camera_id, pixels, at_us, received_us, now)) is None:
+        if taken is None and (taken := self._begin(frame)) is None:
             return False
         packets = taken.writer.encode(pixels, at_us)
         if not self._make_room(size_of(packets), now) or self._open.get(camera_id) is not taken:
@@ -175,14 +169,15 @@ class Store:
         taken.frames += 1
         return True
 
-    def _begin(self, camera_id: str, pixels: Pixels, at_us: int, received_us: int, now: Instant) -> _Open | None:
-        if not self._make_room(FILE_BYTES, now):
+    def _begin(self, frame: Offered) -> _Open | None:
+        camera_id, at_us = frame.camera_id, frame.at_us
+        if not self._make_room(FILE_BYTES, frame.now):
             return None
-        segment = self._ledger.enter(camera_id, at_us, received_us, now, ",".join(self._config.blur))
+        segment = self._ledger.enter(camera_id, at_us, frame.received_us, frame.now, ",".join(self._config.blur))
         self._held[segment.id] = segment
         part = self._folder / segment.part_file
         part.parent.mkdir(mode=0o700, exist_ok=True)
-        size = pixels.shape[1], pixels.shape[0]
+        size = frame.pixels.shape[1], frame.pixels.shape[0]
         tags = {"camera_id": camera_id, "node_id": self._node_id}
         writer = SegmentWriter(part, size, self._config.frames_per_s, at_us, tags)
         self._count(segment, writer.bytes)
@@ -199,7 +194,7 @@ class Store:
             segment.last_us, segment.frames = taken.last_us, taken.frames
             self._ledger.complete(segment)
             part.rename(self._folder / segment.file)
-            _sync(part.parent)
+            sync_folder(part.parent)
         except _DISK_ERRORS as error:
             logger.warning("camera %s: a segment of %d frames could not be completed: %s", camera_id, taken.frames, error)
             self._discard(camera_id, Reason.TORN, now)
@@ -232,7 +227,7 @@ class Store:
                 file.unlink(missing_ok=True)
             # The ledger must not be on the disk before what it tells is.
             if (parent := (self._folder / segment.file).parent).exists():
-                _sync(parent)
+                sync_folder(parent)
             self._ledger.tell(_deletion(segment, reason, now), segment)
         except _DISK_ERRORS as error:
             logger.warning("%s: could not be deleted: %s", segment.file, error)
@@ -300,7 +295,7 @@ class Store:
     def _delete_unentered(self, path: Path, reason: Reason, now: Instant) -> None:
         size = path.stat().st_size
         path.unlink()
-        _sync(path.parent)
+        sync_folder(path.parent)
         file = str(path.relative_to(self._folder))
         camera_id = path.parent.name if path.parent.name != EXPORTS else path.name.rsplit("~", 1)[0]
         self._ledger.tell(Deletion(file, camera_id, None, None, size, None, now.wall_us, reason))
@@ -311,26 +306,13 @@ def _deletion(segment: Segment, reason: Reason, now: Instant) -> Deletion:
     return Deletion(segment.file, segment.camera_id, *times, segment.bytes, segment.frames, now.wall_us, reason)
 
 
-def _take(folder: Path) -> IO[str]:
+def _take(folder: Path) -> IO[bytes]:
     """The folder's lock; raises StorageError where it cannot be had."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = (folder / _LOCK).open("w")
+        taken = lock(folder / _LOCK)
     except OSError as error:
         raise StorageError(f"{folder}: clips cannot be kept there ({error.strerror}): check path and rights") from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        lock.close()
-        raise StorageError(
-            f"{folder}: another node keeps its clips there: stop it, or give this one a state of its own"
-        ) from error
-    return lock
-
-
-def _sync(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+    if taken is None:
+        raise StorageError(f"{folder}: another node keeps its clips there: stop it, or give this one a state of its own")
+    return taken

@@ -4,8 +4,6 @@ Each message goes into the spool, and, where the node has a local broker, as a c
 first in every sense: no broker between the detector and the disk can lose what the node has promised (decision record 10).
 """
 
-import fcntl
-import logging
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -26,9 +24,8 @@ from sightline_edge.delivery.outbox import Outbox
 from sightline_edge.delivery.records import Record
 from sightline_edge.delivery.selection import Selection
 from sightline_edge.delivery.spool import Depth, Spool
+from sightline_edge.disk import lock
 from sightline_edge.security.tls import check_files
-
-logger = logging.getLogger(__name__)
 
 SPOOL_FILE = "spool.db"
 
@@ -68,8 +65,8 @@ class LocalBroker(Protocol):
         """Copies that the broker did not get."""
 
     @property
-    def reconnects(self) -> int:
-        """How often the connection came back."""
+    def reconnects(self) -> int | None:
+        """How often the connection came back; None where nobody counts."""
 
 
 class Delivery:
@@ -82,12 +79,13 @@ class Delivery:
         *,
         wait: bool,
         published: Callable[[float], None] = lambda _seconds: None,
+        heard: Callable[[float], None] = lambda _seconds: None,
     ) -> None:
         """Open the spool; ``start`` begins to forward what an earlier run left in it.
 
         ``wait`` says whether a full disk makes the caller wait (recordings) or refuses batches (live cameras); ``published``
-        is told how long each message took to the centre, s. Raises ConfigError where another process uses the folder,
-        StorageError where it cannot be written.
+        is told how long each message took to the centre, s, and ``heard`` how long a neighbour's event took to this node.
+        Raises ConfigError where another process uses the folder, StorageError where it cannot be written.
         """
         self._config = config
         self._wait = wait
@@ -101,14 +99,14 @@ class Delivery:
             self.forwarder = Forwarder(self.spool, config.kafka, config.node_id, published=published)
             self._opened = opened.pop_all()
         self.outbox = Outbox(self.spool, config.spool.commit_s, lambda _count: self.forwarder.wake())
-        self.watch = Watch(config.neighbours, self.selection, config.node_id) if config.neighbours else None
+        self.watch = Watch(config.neighbours, self.selection, config.node_id, heard) if config.neighbours else None
         self.local: LocalBroker | None = None
 
     def start(self) -> None:
-        """Begin to keep, to forward, and to talk to the local broker."""
+        """Begin to keep, to forward, and to talk to the local broker; raises ConfigError before any of it."""
+        self.local = self._local_broker()
         self.outbox.start()
         self.forwarder.start()
-        self.local = self._local_broker()
 
     def send_batch(self, batch: DetectionBatch) -> None:
         """Keep a batch for the centre, without what is withheld, and give it to the machines nearby."""
@@ -181,10 +179,7 @@ class Delivery:
 def _locked(folder: Path) -> IO[bytes]:
     """The folder's lock, which ends with the process; raises ConfigError where another process holds it."""
     folder.mkdir(parents=True, exist_ok=True)
-    lock = (folder / "lock").open("ab")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        lock.close()
-        raise ConfigError(f"{folder}: another node uses this folder: give each node a 'state' of its own") from error
-    return lock
+    taken = lock(folder / "lock")
+    if taken is None:
+        raise ConfigError(f"{folder}: another node uses this folder: give each node a 'state' of its own")
+    return taken

@@ -66,8 +66,8 @@ class _Way:
 
     lane: Lane
     cursor: int = 0  # number of the last record that was handed over
-    # Bytes and time of keeping by number, of those not yet answered.
-    sent: dict[int, tuple[int, int]] = field(default_factory=dict)
+    # Time of keeping by number, of those not yet answered.
+    sent: dict[int, int] = field(default_factory=dict)
     acknowledged: list[int] = field(default_factory=list)
     failed: list[int] = field(default_factory=list)
     poisoned: list[int] = field(default_factory=list)
@@ -84,7 +84,6 @@ class Traffic:
     """What went to the centre since the start."""
 
     messages: Counter[str] = field(default_factory=Counter)  # by topic
-    bytes: int = 0
     connects: Counter[str] = field(default_factory=Counter)  # by producer
     brokers: Counter[str] = field(default_factory=Counter)  # that it ever reached, by producer
 
@@ -163,6 +162,8 @@ class Forwarder(threading.Thread):
                 break  # an event waits: what is less urgent does not get in its way
         for each in self._producers.values():
             moved |= self._poll(each)
+        if self._fatal is not None:
+            self._start_anew(self._fatal)
         self._settle()
         return moved
 
@@ -199,17 +200,16 @@ class Forwarder(threading.Thread):
         except KafkaException as error:
             self._refused(way, record.number, error.args[0], record.topic)
             return way.failed == []
-        way.sent[record.number] = len(record.value), record.kept_us
+        way.sent[record.number] = record.kept_us
         return True
 
     def _delivered(self, way: _Way, number: int, error: KafkaError | None, message: Message) -> None:
-        size, kept_us = way.sent.pop(number)
+        kept_us = way.sent.pop(number)
         if error is not None:
             self._refused(way, number, error, str(message.topic()))
             return
         way.acknowledged.append(number)
         self.traffic.messages[str(message.topic())] += 1
-        self.traffic.bytes += size
         self._published((self._spool.ran_us() - kept_us) / 1e6)
         kind, appended_ms = message.timestamp()
         latency_s = message.latency()
@@ -234,8 +234,6 @@ class Forwarder(threading.Thread):
 
     def _settle(self) -> None:
         """Forget what was acknowledged, and go back to what failed."""
-        if self._fatal is not None:
-            self._start_anew(self._fatal)
         # All that was handed over has its answer: begin again at the oldest that was refused.
         back = [way for way in self._ways.values() if way.failed and not way.sent]
         full = any(len(way.acknowledged) >= WINDOW // 2 for way in self._ways.values())
@@ -274,17 +272,19 @@ class Forwarder(threading.Thread):
         return {name: producer(self._options(name, purpose), "kafka") for name, purpose in purposes}
 
     def _let_go(self) -> None:
-        """Take the answers that are there; what has none counts as refused and stays in the spool."""
+        """Take the answers that are there; what has none stays in the spool and is handed over again, if anything is."""
         producers, self._producers = self._producers, {}
         for each in producers.values():
             self._poll(each)
             each.purge()
             with suppress(KafkaException):
                 each.flush(1)
+        for way in self._ways.values():
+            # What a producer that failed did not even give back is not answered any more.
+            way.failed += way.sent
+            way.sent.clear()
         self._settled_s = -_SETTLE_S
-        fatal, self._fatal = self._fatal, None
         self._settle()
-        self._fatal = fatal
 
     def _options(self, name: str, purpose: Mapping[str, object]) -> dict[str, object]:
         return {

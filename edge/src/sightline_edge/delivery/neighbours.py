@@ -5,7 +5,7 @@ It needs no centre: the neighbour's event comes over the local broker.
 
 import logging
 import time
-from collections import deque
+from collections.abc import Callable
 
 from sightline_contract.events import DetectionEvent, NeighbourWarning
 from sightline_edge.config import Neighbours
@@ -13,19 +13,17 @@ from sightline_edge.delivery.selection import Selection
 
 logger = logging.getLogger(__name__)
 
-LATENCIES_KEPT = 4096
-
 
 class Watch:
     """Judges the neighbours' events; one thread calls it."""
 
-    def __init__(self, config: Neighbours, selection: Selection, node_id: str) -> None:
+    def __init__(self, config: Neighbours, selection: Selection, node_id: str, heard: Callable[[float], None]) -> None:
+        """``heard`` is told how long an event took from the neighbour's sending, s: right as far as both clocks agree."""
         self.config = config
         self._selection = selection
         self._node_id = node_id
         self.warnings = 0
-        # From the neighbour's emitting to the receipt here, ms: right only as far as both clocks agree.
-        self.latencies_ms: deque[float] = deque(maxlen=LATENCIES_KEPT)
+        self._heard = heard
 
     def react(self, event: DetectionEvent, received_us: int) -> NeighbourWarning | None:
         """The warning for ``event``; None where it is none of the watched."""
@@ -36,7 +34,7 @@ class Watch:
             return None
         self._selection.open_until(time.monotonic() + config.hold_s)
         self.warnings += 1
-        self.latencies_ms.append((received_us - event.emitted_us) / 1000)
+        self._heard((received_us - event.emitted_us) / 1e6)
         logger.info(
             "node %s sees a %s (camera %s): everything is sent for %.0f s",
             event.node_id, event.class_name, event.camera_id, config.hold_s,

@@ -29,6 +29,7 @@ from pathlib import Path
 from sightline_contract.errors import StorageError
 from sightline_edge.config import SpoolConfig
 from sightline_edge.delivery.records import Lane, Record, Stored
+from sightline_edge.disk import transaction
 
 logger = logging.getLogger(__name__)
 
@@ -258,7 +259,7 @@ class Spool:
                 shutil.move(part, part.with_name(aside.name + ending))
         database = self._connected()
         kept = 0
-        with _committed(database):
+        with transaction(database):
             for row in _readable(aside):
                 database.execute("INSERT INTO messages (lane, kept_us, topic, key, value) VALUES (?, ?, ?, ?, ?)", row)
                 kept += 1
@@ -333,7 +334,7 @@ class Spool:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, self._telling(), _committed(self._database):
+        with self._lock, self._telling(), transaction(self._database):
             yield self._database
 
     @contextmanager
@@ -348,18 +349,6 @@ class Spool:
             raise StorageError(
                 f"{self.path}: the spool is damaged ({error}): start the node again, it keeps what can be read"
             ) from error
-
-
-@contextmanager
-def _committed(database: sqlite3.Connection) -> Iterator[None]:
-    database.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        database.execute("COMMIT")
-    except BaseException:
-        if database.in_transaction:  # SQLite itself has rolled back after some errors, a full disk among them
-            database.execute("ROLLBACK")
-        raise
 
 
 def _readable(path: Path) -> Iterator[tuple[object, ...]]:

@@ -50,6 +50,7 @@ class Stage(StrEnum):
     POST = "post"  # from the model's output to messages
     PUBLISH = "publish"  # from a message's making to the centre's acknowledgement
     EVENT = "event"  # from the frame's arrival to the event's hand-over
+    NEIGHBOUR = "neighbour"  # from a neighbour's sending of an event to its receipt here, by the two nodes' clocks
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,7 @@ WATCHED: dict[str, _Watched] = {
     "clock_offset_error_seconds": _Watched(False, "How far the clock offset may be off."),
     "oldest_frame_age_seconds": _Watched(False, "Age of the oldest frame in the clips on the disk."),
     "clips_bytes": _Watched(False, "Size of the clips on the disk."),
+    "clips_frames_dropped": _Watched(True, "Frames that were due for the clips and not kept."),
     "certificate_days_left": _Watched(False, "Days until a certificate ends.", "certificate"),
 }
 

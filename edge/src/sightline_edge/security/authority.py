@@ -45,6 +45,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from sightline_contract.errors import ConfigError
+from sightline_edge.disk import sync_folder
 
 PASSPHRASE_VARIABLE = "SIGHTLINE_CA_PASSPHRASE"  # noqa: S105 - the variable's name, not its value
 DEFAULT_CA_YEARS = 10
@@ -288,7 +289,7 @@ def _append(path: Path, entry: Issued) -> None:
     aside = path.with_name(f"{path.name}.new")
     _write_whole(aside, path.read_bytes() + json.dumps(asdict(entry)).encode() + b"\n", 0o600)
     aside.replace(path)
-    _sync(path.parent)
+    sync_folder(path.parent)
 
 
 def _publish_folder(folder: Path, files: dict[str, tuple[bytes, int]]) -> None:
@@ -298,7 +299,7 @@ def _publish_folder(folder: Path, files: dict[str, tuple[bytes, int]]) -> None:
     try:
         for name, (content, mode) in files.items():
             _write_whole(aside / name, content, mode)
-        _sync(aside)
+        sync_folder(aside)
         if folder.exists():
             old = aside.with_name(f"{aside.name}.old")
             folder.rename(old)
@@ -306,7 +307,7 @@ def _publish_folder(folder: Path, files: dict[str, tuple[bytes, int]]) -> None:
             shutil.rmtree(old)
         else:
             aside.rename(folder)
-        _sync(folder.parent)
+        sync_folder(folder.parent)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 
@@ -318,11 +319,3 @@ def _write_whole(path: Path, content: bytes, mode: int) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -152,6 +152,7 @@ def edge_command(
     soak: Annotated[bool, typer.Option("--soak", help="Days of messages, an outage each: what grows.")] = False,
     days: Annotated[float, typer.Option(min=0.01, help="Of the soak.")] = 7.0,
     path: Annotated[bool, typer.Option("--path", help="Messages a second, and an event's way in ms.")] = False,
+    parts: Annotated[bool, typer.Option("--parts", help="What a clip's frame, figures and masking cost.")] = False,
     repeats: Annotated[int, typer.Option(min=1, help="Of --path.")] = 3,
     out: Annotated[Path, typer.Option(help="Folder of JSON and plot.")] = Path("build/bench"),
 ) -> None:
@@ -159,11 +160,13 @@ def edge_command(
     from sightline.cli import naming_missing_packages
 
     with naming_missing_packages("bench edge", "stack"):
-        from sightline.bench.edge import bench_outage, bench_path, bench_soak
+        from sightline.bench.edge import bench_outage, bench_parts, bench_path, bench_soak
         from sightline.bench.edge_outage import OutagePlan
 
         if path:
             bench_path(repeats, out)
+        elif parts:
+            bench_parts(out)
         elif soak:
             bench_soak(days, cameras or 5, speed or 1500.0, out)
         else:

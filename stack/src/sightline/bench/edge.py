@@ -1,6 +1,7 @@
 """``sightline bench edge``: an hour without the centre, for the node and for a plain Mosquitto bridge; a week; speed."""
 
 import json
+import logging
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -12,6 +13,7 @@ from rich.table import Table
 
 from sightline.bench.edge_bridge import PLAIN, RAISED
 from sightline.bench.edge_outage import OutagePlan, Outcome, bridge, ours
+from sightline.bench.edge_parts import measure_parts
 from sightline.bench.edge_path import measure_path
 from sightline.bench.edge_soak import soak
 from sightline.broker import Broker, BrokerConfig
@@ -68,6 +70,8 @@ def bench_soak(days: float, cameras: int, speed: float, out: Path) -> dict[str, 
 def bench_path(repeats: int, out: Path) -> dict[str, Any]:
     """Throughput and latency; writes ``edge-path.json`` into ``out``."""
     console, runs = Console(), []
+    # librdkafka's own lines; a node that runs leaves them out, too.
+    logging.getLogger("sightline_edge.librdkafka").setLevel(logging.CRITICAL)
     for _ in range(repeats):
         with tempfile.TemporaryDirectory(prefix="sightline-edge-") as folder:
             home = Path(folder)
@@ -84,6 +88,23 @@ def bench_path(repeats: int, out: Path) -> dict[str, Any]:
         console.print(events)
     document = _document(runs=runs)
     _write(document, out / "edge-path.json")
+    return document
+
+
+def bench_parts(out: Path) -> dict[str, Any]:
+    """What single parts of a node cost; writes ``edge-parts.json`` into ``out``."""
+    console, found = Console(), measure_parts()
+    clips = Table("an audit clip's frame, 1080p", "CPU, ms", "bytes", "GB a camera-hour")
+    for name, costs in found["clips"].items():
+        clips.add_row(name, f"{costs['cpu_ms']:.1f}", f"{costs['bytes']:,.0f}", f"{costs['gb_an_hour']:.2f}")
+    console.print(clips)
+    console.print(f"a deletion in the ledger: {found['ledger_row_bytes']:.0f} bytes")
+    figures = Table("figures for Prometheus, logs", "us")
+    for name, took_us in (found["figures_us"] | {"a masked line of the log": found["masked_line_us"]}).items():
+        figures.add_row(name, f"{took_us:,.1f}")
+    console.print(figures)
+    document = _document(parts=found)
+    _write(document, out / "edge-parts.json")
     return document
 
 

@@ -1,6 +1,5 @@
 """What reached the centre, held against what the node had promised."""
 
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -8,11 +7,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from sightline.topic_content import read_topic
 from sightline_contract.detection_pb2 import DetectionBatch
-from sightline_contract.errors import BrokerError
 from sightline_contract.topics import DETECTIONS
-
-_SILENCE_S = 60.0
 
 
 class Arrived(NamedTuple):
@@ -82,36 +79,9 @@ def read_detections(bootstrap: str, cameras: int) -> list[Arrived]:
 
 def each_detection(bootstrap: str, cameras: int) -> Iterator[Arrived]:
     """As ``read_detections``, one by one."""
-    from confluent_kafka import Consumer, TopicPartition
-
-    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "judge", "enable.auto.commit": False, "log_level": 0})
-    try:
-        for partition in consumer.list_topics(DETECTIONS.name, 30).topics[DETECTIONS.name].partitions:
-            place = TopicPartition(DETECTIONS.name, partition, 0)
-            _, end = consumer.get_watermark_offsets(place, 30)
-            consumer.assign([place])
-            offset, newest_s = 0, time.monotonic()
-            while offset < end:
-                if time.monotonic() - newest_s > _SILENCE_S:
-                    raise BrokerError(f"{bootstrap}: gave no message for {_SILENCE_S:.0f} s: see its log")
-                for message in consumer.consume(5_000, 1.0):
-                    newest_s, offset = time.monotonic(), int(message.offset() or 0) + 1
-                    key, payload = bytes(message.key() or b""), bytes(message.value() or b"")
-                    yield Arrived(number_of(payload, cameras), message.timestamp()[1] / 1000, key.decode(), payload)
-    finally:
-        consumer.close()
-
-
-def held(bootstrap: str) -> int:
-    """How many detections' messages the broker holds."""
-    from confluent_kafka import Consumer, TopicPartition
-
-    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "judge", "log_level": 0})
-    try:
-        partitions = consumer.list_topics(DETECTIONS.name, 30).topics[DETECTIONS.name].partitions
-        return sum(consumer.get_watermark_offsets(TopicPartition(DETECTIONS.name, each), 30)[1] for each in partitions)
-    finally:
-        consumer.close()
+    for message in read_topic(bootstrap, DETECTIONS.name):
+        key, payload = bytes(message.key() or b""), bytes(message.value() or b"")
+        yield Arrived(number_of(payload, cameras), message.timestamp()[1] / 1000, key.decode(), payload)
 
 
 def numbers(arrived: Iterable[Arrived]) -> npt.NDArray[np.int64]:

@@ -5,6 +5,7 @@ and starts again. What the drones handed over is counted against what the centre
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -26,6 +27,7 @@ from sightline.jars import fetch_jars
 from sightline.mosquitto import Mosquitto, MosquittoConfig, find_mosquitto
 from sightline.ports import free_port, require_free
 from sightline.sample_clip import fetch_sample_clip
+from sightline.topic_content import read_topic
 from sightline_contract.batch import parse_batch
 from sightline_contract.events import NeighbourWarning
 from sightline_contract.nearby import ROOT
@@ -37,7 +39,6 @@ NAMES = ("drone-1", "drone-2")
 _PHASES = (0.0, 0.37)
 # The centre is there for the first part of the flight, and again before it ends.
 _GONE_FROM, _GONE_TO = 0.15, 0.85
-_READ_TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,8 @@ class DronesDemo:
             listener = processes.enter_context(_Listener(self._mqtt_port))
             summaries, gone = self._fly(model, flights, processes)
             with self._stages.stage("count what the centre holds"):
-                arrived = _messages_by_node(self._broker.bootstrap, sum(each["batches"] for each in summaries.values()))
-        drones = [_drone(name, summaries[name], arrived.get(name, {}), listener.of(name, gone)) for name in NAMES]
+                arrived = _messages_by_node(self._broker.bootstrap)
+        drones = [_drone(name, summaries[name], arrived.get(name, Counter()), listener.of(name, gone)) for name in NAMES]
         report = Report(tuple(drones), gone[1] - gone[0], self._stages.elapsed_s)
         write_summary(self._layout.summary, report)
         print_report(report, self._layout.summary, self._console)
@@ -198,38 +199,23 @@ class _Listener:
         self._client.loop_stop()
 
 
-def _drone(name: str, summary: dict[str, Any], arrived: dict[tuple[int, int], int], warned: list[Warned]) -> Drone:
+def _drone(name: str, summary: dict[str, Any], arrived: Counter[tuple[int, int]], warned: list[Warned]) -> Drone:
     return Drone(
         name=name,
         frames=summary["frames"],
         events=summary["events"],
         handed_over=summary["batches"],
         arrived=len(arrived),
-        repeated=sum(arrived.values()) - len(arrived),
+        repeated=arrived.total() - len(arrived),
         withheld=summary["detections_withheld"],
         warned=tuple(warned),
     )
 
 
-def _messages_by_node(bootstrap: str, at_least: int) -> dict[str, dict[tuple[int, int], int]]:
-    """How often each (session, seq) of a node is in the topic; read until it holds as many, or nothing more comes."""
-    from confluent_kafka import Consumer
-
-    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "demo-drones", "auto.offset.reset": "earliest"})
-    consumer.subscribe([DETECTIONS.name])
-    found: dict[str, dict[tuple[int, int], int]] = {}
-    deadline_s = time.monotonic() + _READ_TIMEOUT_S
-    read = quiet = 0
-    try:
-        while time.monotonic() < deadline_s and (read < at_least or quiet < 3):
-            message = consumer.poll(0.5)
-            quiet = 0 if message else quiet + 1
-            if message is None or message.error() is not None:
-                continue
-            read += 1
-            batch = parse_batch(message.value() or b"")
-            times = found.setdefault(batch.node_id, {})
-            times[batch.session, batch.seq] = times.get((batch.session, batch.seq), 0) + 1
-    finally:
-        consumer.close()
+def _messages_by_node(bootstrap: str) -> dict[str, Counter[tuple[int, int]]]:
+    """How often the topic holds each (session, seq) of a node."""
+    found: dict[str, Counter[tuple[int, int]]] = {}
+    for message in read_topic(bootstrap, DETECTIONS.name):
+        batch = parse_batch(bytes(message.value() or b""))
+        found.setdefault(batch.node_id, Counter())[batch.session, batch.seq] += 1
     return found

@@ -1,0 +1,54 @@
+"""What a topic holds at this moment, read to its end: no waiting for what may still come."""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+from sightline_contract.errors import BrokerError
+
+if TYPE_CHECKING:
+    from confluent_kafka import Consumer, Message, TopicPartition
+
+_TIMEOUT_S = 30.0
+_SILENCE_S = 60.0
+_AT_ONCE = 5_000
+
+
+def count_messages(bootstrap: str, topic: str) -> int:
+    """How many messages the topic holds; raises BrokerError."""
+    with closing(_consumer(bootstrap, {})) as consumer:
+        return sum(end for _, end in _ends(consumer, bootstrap, topic))
+
+
+def read_topic(bootstrap: str, topic: str, options: Mapping[str, Any] | None = None) -> "Iterator[Message]":
+    """Every message, partition by partition, each in its order; raises BrokerError. ``options`` are librdkafka's."""
+    with closing(_consumer(bootstrap, options or {})) as consumer:
+        for place, end in _ends(consumer, bootstrap, topic):
+            consumer.assign([place])
+            offset, newest_s = 0, time.monotonic()
+            while offset < end:
+                if time.monotonic() - newest_s > _SILENCE_S:
+                    raise BrokerError(f"{bootstrap}: gave no message of {topic} for {_SILENCE_S:.0f} s: see its log")
+                for message in consumer.consume(_AT_ONCE, 1.0):
+                    newest_s, offset = time.monotonic(), int(message.offset() or 0) + 1
+                    yield message
+
+
+def _consumer(bootstrap: str, options: Mapping[str, Any]) -> "Consumer":
+    from confluent_kafka import Consumer
+
+    own = {"bootstrap.servers": bootstrap, "group.id": "reader", "enable.auto.commit": False, "log_level": 0}
+    return Consumer({**own, **options})
+
+
+def _ends(consumer: "Consumer", bootstrap: str, topic: str) -> "list[tuple[TopicPartition, int]]":
+    """The beginning of each partition, and the offset behind its last message."""
+    from confluent_kafka import KafkaException, TopicPartition
+
+    try:
+        partitions = consumer.list_topics(topic, _TIMEOUT_S).topics[topic].partitions
+        places = [TopicPartition(topic, partition, 0) for partition in partitions]
+        return [(place, consumer.get_watermark_offsets(place, _TIMEOUT_S)[1]) for place in places]
+    except KafkaException as error:
+        raise BrokerError(f"{bootstrap}: does not tell what {topic} holds ({error.args[0].str()}): check the broker") from error
