@@ -6,6 +6,7 @@
     ├── SourceError           a video, stream or image folder that cannot be read
     ├── StateError            a streaming job's saved state that cannot be read
     ├── ModelError            a model file, card or catalogue entry that cannot be used
+    │   └── TrustError        a bundle that must not be used: unsigned, expired, older, damaged, for another target
     ├── BrokerError           Kafka does not answer, or refuses
     ├── PortInUseError        another process listens where a service of ours must
     ├── StorageError          a disk or object store that refuses a write
@@ -40,6 +41,10 @@ class StateError(SightlineError):
 
 class ModelError(SightlineError):
     """A model file, card or catalogue entry that cannot be used."""
+
+
+class TrustError(ModelError):
+    """A bundle that must not be used: unsigned, expired, older, damaged, or for another target."""
 
 
 class BrokerError(SightlineError):

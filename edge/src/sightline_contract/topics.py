@@ -47,8 +47,16 @@ NODE_STATUS = Topic(
     config={"retention.ms": str(_DAY_MS)},
 )  # fmt: skip
 MODEL_ROLLOUT = Topic(
-    "model_rollout", "node_id", "desired model (JSON)", "Which model version a node shall run.", partitions=1,
+    "model_rollout", "node_id", "DesiredModels (JSON)", "Which models a node shall serve and shadow.", partitions=1,
     config={"cleanup.policy": "compact"},
+)  # fmt: skip
+MODEL_STATUS = Topic(
+    "model_status", "node_id", "ModelStatus (JSON)", "What nodes say of their models: phase, and figures by version.",
+    partitions=1, config={"retention.ms": str(7 * _DAY_MS)},
+)  # fmt: skip
+ROLLOUT_PLANS = Topic(
+    "rollout_plans", "rollout_id", "RolloutPlan (JSON)", "What people want of a rollout: its rings, rules and signed bundles.",
+    partitions=1, config={"cleanup.policy": "compact"},
 )  # fmt: skip
 AUDIT = Topic(
     "audit", "node_id", "AuditRecord (JSON)", "What people did with data or models: who, what, why. Kept for good.",
@@ -60,5 +68,6 @@ DEAD_LETTERS = Topic(
 )  # fmt: skip
 
 ALL_TOPICS: tuple[Topic, ...] = (
-    DETECTIONS, EVENTS, ALERTS, OBJECT_COUNTS, SCENE_EVENTS, NODE_STATUS, MODEL_ROLLOUT, AUDIT, DEAD_LETTERS,
+    DETECTIONS, EVENTS, ALERTS, OBJECT_COUNTS, SCENE_EVENTS, NODE_STATUS, MODEL_ROLLOUT, MODEL_STATUS,
+    ROLLOUT_PLANS, AUDIT, DEAD_LETTERS,
 )  # fmt: skip

@@ -12,6 +12,7 @@ from sightline_contract.camera import Name, Score
 from sightline_contract.labels import label_names
 from sightline_contract.model_card import Layout
 from sightline_contract.settings import Settings, load_settings
+from sightline_contract.targets import parse_target
 from sightline_contract.topics import DETECTIONS, EVENTS
 from sightline_edge.health.masking import mask_password
 from sightline_edge.health.references import expand, expand_options
@@ -128,6 +129,36 @@ class MetricsConfig(Settings):
     port: Annotated[int, Field(ge=0, le=65535)] = 9108  # 0 takes a free one
 
 
+class ModelsConfig(Settings):
+    """Models come over the air: what the node believes, and how it goes about them. ``state`` holds them in ``models``."""
+
+    # The authority whose certificates for signing models are believed.
+    trust: Path
+    # Where the node stands, for rollouts that go through every site and kind of hardware.
+    site: Name = "site"
+    # What the node can run, best first, as in tensorrt-10.6.0-sm_90-fp16; without it what ONNX Runtime runs on the CPU.
+    targets: tuple[str, ...] = ()
+    max_bytes_per_s: Annotated[float, Field(gt=0)] = 2 * 1024**2
+    report_s: Annotated[float, Field(gt=0)] = 10.0
+    # A model that the node did not survive so often within its trial is put back for the one before it.
+    trial_s: Annotated[float, Field(ge=0)] = 300.0
+    trial_starts: Annotated[int, Field(ge=1)] = 3
+    # So many failed inferences, of so many last ones, put the model back for the one before it at once.
+    error_limit: Annotated[int, Field(ge=1)] = 5
+    error_window: Annotated[int, Field(ge=1)] = 100
+    # The private key to which keys of sealed engines are encrypted (PEM); without it sealed engines are refused.
+    key: Path | None = None
+    # The part that states the boot state: 'software', or MODULE:CLASS of a part of the site's own.
+    attestation: str | None = None
+
+    @field_validator("targets")
+    @classmethod
+    def _are_targets(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
+        for text in texts:
+            parse_target(text)
+        return texts
+
+
 class LogFormat(StrEnum):
     """How log lines are written."""
 
@@ -227,6 +258,7 @@ class NodeConfig(Settings):
     clips: ClipsConfig | None = None
     metrics: MetricsConfig | None = None
     log: LogConfig = LogConfig()
+    models: ModelsConfig | None = None
     # Detections below are not sent. Low on purpose: the tracker finds hidden objects again by weak detections.
     min_score: Score = 0.1
     batch_s: Annotated[float, Field(gt=0, le=1)] = 1.0
@@ -283,7 +315,11 @@ def load_node_config(path: Path) -> NodeConfig:
     looks = config.appearance
     if looks is not None:
         looks = looks.model_copy(update={"model": _absolute(looks.model, folder)})
-    changes = {"cameras": cameras, "kafka": kafka, "local_broker": local, "appearance": looks}
+    models = config.models
+    if models is not None:
+        key = _absolute(models.key, folder) if models.key else None
+        models = models.model_copy(update={"trust": _absolute(models.trust, folder), "key": key})
+    changes = {"cameras": cameras, "kafka": kafka, "local_broker": local, "appearance": looks, "models": models}
     paths = {"model": _absolute(config.model, folder), "state": _absolute(config.state, folder)}
     return config.model_copy(update={**changes, **paths})
 

@@ -1,6 +1,6 @@
 """What a node may do at the brokers: the rules themselves, without any connection.
 
-A node writes detections, events, node_status and audit; it reads model_rollout; its consumer groups are called
+A node writes detections, events, node_status, model_status and audit; it reads model_rollout; its consumer groups are called
 ``NODE:...``. The colon is what keeps ``gate-1`` from the groups of ``gate-10``, since no name holds one. Writing to a topic
 brings the right to see it, and to an idempotent producer (KIP-679, Kafka 2.8). Nobody gets a right to the cluster or to change
 a topic.
@@ -22,9 +22,9 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 
 from sightline_contract.nearby import ROOT
-from sightline_contract.topics import AUDIT, DETECTIONS, EVENTS, MODEL_ROLLOUT, NODE_STATUS
+from sightline_contract.topics import AUDIT, DETECTIONS, EVENTS, MODEL_ROLLOUT, MODEL_STATUS, NODE_STATUS
 
-WRITTEN = (DETECTIONS, EVENTS, NODE_STATUS, AUDIT)
+WRITTEN = (DETECTIONS, EVENTS, NODE_STATUS, MODEL_STATUS, AUDIT)
 READ = (MODEL_ROLLOUT,)
 
 

@@ -1,0 +1,1 @@
+"""Rollouts: plans, rings, and the steps that lead from one version to another."""
