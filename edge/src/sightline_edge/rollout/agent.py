@@ -90,7 +90,9 @@ class Agent:
         try:
             self._trust = config.trust.read_bytes()
         except OSError as error:
-            raise ConfigError(f"models.trust {config.trust}: cannot be read ({error.strerror}): give the site's ca.pem") from error
+            raise ConfigError(
+                f"models.trust {config.trust}: cannot be read ({error.strerror}): give the site's ca.pem"
+            ) from error
         key = open_key(config.key) if config.key else None
         self._public_key = public_pem(key) if key else None
         self._store = Store(state / _MODELS)
@@ -306,7 +308,9 @@ class Agent:
 
     def _note_reverted(self, name: str, reason: str) -> None:
         live = self.switch.live
-        logger.error("model %s was put back: %s; %s %s serves again", name[:12], reason, live.ref.model_name, live.ref.model_version)
+        logger.error(
+            "model %s was put back: %s; %s %s serves again", name[:12], reason, live.ref.model_name, live.ref.model_version
+        )
         self._on_trial.pop(name, None)
         starts = {known: count for known, count in self.state.starts.items() if known != name}
         self._save(self.state.refusing(name, reason).changed(live=live.name, previous=OWN, starts=starts))

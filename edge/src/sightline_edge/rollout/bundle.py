@@ -43,7 +43,9 @@ class Bundles:
         try:
             unseal(sealed, self._store.parts / hex_of(part.digest), content_key, part)
         except OSError as error:
-            raise StorageError(f"{self._store.parts}: a sealed part could not be opened ({error.strerror}): make room") from error
+            raise StorageError(
+                f"{self._store.parts}: a sealed part could not be opened ({error.strerror}): make room"
+            ) from error
         finally:
             sealed.unlink(missing_ok=True)
 

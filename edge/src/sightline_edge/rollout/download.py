@@ -177,7 +177,7 @@ class Fetcher:
 
     def _from_source(self, address: str, content: Content, part: _Partial) -> Iterator[Wait]:
         """Complete ``part`` from one source. What an earlier attempt left may be the fault: then once more from the start."""
-        resumed = 0 < part.size
+        resumed = part.size > 0
         if part.size > content.bytes:
             part.remove()
         try:

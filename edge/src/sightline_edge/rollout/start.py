@@ -10,9 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sightline_contract.errors import ModelError, StorageError, TrustError
-from sightline_contract.manifest import payload_of, read_envelope, read_manifest
+from sightline_contract.manifest import Manifest, payload_of, read_envelope, read_manifest
 from sightline_contract.rollout import ModelRef
-from sightline_contract.manifest import Manifest
 from sightline_edge.config import ModelsConfig
 from sightline_edge.rollout.models import Engine, Load, Loaded, one_line
 from sightline_edge.rollout.store import OWN, State, Store

@@ -218,7 +218,9 @@ class ModelSwitch:
         self._failed.append(True)
         failed = sum(self._failed)
         if failed == 1:
-            logger.warning("model %s fails: %s; model %s takes its frames", live.ref.model_version, reason, instead.ref.model_version)
+            logger.warning(
+                "model %s fails: %s; model %s takes its frames", live.ref.model_version, reason, instead.ref.model_version
+            )
         if failed < self._limit:
             return
         with self._lock:
