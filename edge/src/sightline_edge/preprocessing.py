@@ -30,10 +30,11 @@ class Placement:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A tensor without its batch axis, and where the picture lies in it."""
+    """A tensor without its batch axis, where the picture lies in it, and the input for which it was made."""
 
     tensor: Floats
     placement: Placement
+    spec: ModelInput | None = None
 
 
 def prepare(pixels: Pixels, spec: ModelInput) -> Prepared:
@@ -47,7 +48,7 @@ def prepare(pixels: Pixels, spec: ModelInput) -> Prepared:
         tensor /= np.array(spec.std, np.float32)
     if spec.layout is Layout.NCHW:
         tensor = np.ascontiguousarray(tensor.transpose(2, 0, 1))
-    return Prepared(tensor, placement)
+    return Prepared(tensor, placement, spec)
 
 
 def _fit(pixels: Pixels, spec: ModelInput) -> tuple[Pixels, Placement]:
