@@ -159,10 +159,10 @@ class Site:
         return path
 
 
-def desired(revision: int, serve: Assignment | None = None, shadow: Assignment | None = None, node_id: str = "node") -> DesiredModels:
-    return DesiredModels(
-        node_id=node_id, rollout_id="r1", revision=revision, issued_us=NOW_US, serve=serve, shadow=shadow
-    )
+def desired(
+    revision: int, serve: Assignment | None = None, shadow: Assignment | None = None, node_id: str = "node"
+) -> DesiredModels:
+    return DesiredModels(node_id=node_id, rollout_id="r1", revision=revision, issued_us=NOW_US, serve=serve, shadow=shadow)
 
 
 class Rig:

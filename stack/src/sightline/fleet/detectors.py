@@ -124,7 +124,9 @@ def _fails_sometimes(graph: OnnxBuilder, grain: str) -> str:
 def _nothing_slowly(graph: OnnxBuilder, grain: str) -> str:
     """A zero that takes a while; it hangs on the picture, so that the runtime cannot work it out beforehand."""
     seed = graph.node("ReduceMean", grain, keepdims=0)
-    matrix = graph.node("Add", graph.constant(np.eye(_SLOW_SIDE, dtype=np.float32)), graph.node("Mul", seed, graph.number(1e-9)))
+    matrix = graph.node(
+        "Add", graph.constant(np.eye(_SLOW_SIDE, dtype=np.float32)), graph.node("Mul", seed, graph.number(1e-9))
+    )
     product = matrix
     for _ in range(_SLOW_ROUNDS):
         product = graph.node("MatMul", product, matrix)

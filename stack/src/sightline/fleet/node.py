@@ -1,5 +1,6 @@
 """One simulated node: the real agent, a camera that is drawn, and a link to the centre that can be down."""
 
+import gc
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,12 +10,14 @@ import numpy as np
 from sightline.fleet.engines import Engines
 from sightline.fleet.scenes import Pictures
 from sightline_contract.detection_pb2 import DetectionBatch
+from sightline_contract.manifest import GOLDEN_PART
+from sightline_contract.parity import BARS, check_parity, read_golden
 from sightline_contract.rollout import DesiredModels, ModelStatus
 from sightline_contract.targets import Target
 from sightline_edge.batching import Batcher, FrameDetections, Origin
 from sightline_edge.config import ModelsConfig
 from sightline_edge.rollout.agent import Agent, Tools
-from sightline_edge.rollout.parity import check_parity
+from sightline_edge.rollout.models import Engine
 from sightline_edge.rollout.shadow import Seen
 
 # As a spool would: what a node without a link says is kept, and told when it is back.
@@ -84,12 +87,13 @@ class SimulatedNode:
 
     def crash(self, now_us: int) -> None:
         """The process ends without a word, and starts again on what is on the disk."""
-        self._agent.abandon()
-        self._agent = self._start(now_us)
+        self.switch_off()
+        self.switch_on(now_us)
 
     def switch_off(self) -> None:
         """The power goes."""
-        self._agent.abandon()
+        del self._agent  # its folder's lock goes with it
+        gc.collect()
         self.powered = False
 
     def switch_on(self, now_us: int) -> None:
@@ -103,7 +107,7 @@ class SimulatedNode:
             self._agent.close()
 
     def _start(self, now_us: int) -> Agent:
-        tools = Tools(own=lambda: self._engines.load(self._baseline), load=self._engines.load, parity=check_parity)
+        tools = Tools(own=lambda: self._engines.load(self._baseline), load=self._engines.load, parity=_check_parity)
         return Agent(self._config, self.place.node_id, (self.place.target,), self._state, tools, now_us)
 
     def _work(self, now_us: int) -> None:
@@ -147,3 +151,9 @@ class SimulatedNode:
         batch = batcher.overdue(now_us + 10 * _SECOND_US)
         self._frames += len(pictures)
         return batch
+
+
+def _check_parity(folder: Path, target: Target, engine: Engine) -> None:
+    golden = read_golden(folder / GOLDEN_PART)
+    seen = [engine.detect([engine.prepare(frame)])[0] for frame in golden.frames]
+    check_parity(golden, seen, BARS[target.precision], str(target))

@@ -5,7 +5,6 @@ of the scene, the picture's grain, and four that mean nothing. Light and traffic
 that is seen is a little less clear: for every version alike.
 """
 
-
 import numpy as np
 import numpy.typing as npt
 
@@ -18,8 +17,6 @@ _SUNRISE_H, _SUNSET_H = 6.0, 20.0
 # Classes of labels.COCO_80 and their shares: person, bicycle, car.
 _CLASSES, _SHARES = (0, 1, 2), (0.6, 0.1, 0.3)
 _HOUR_US = 3_600_000_000
-
-
 
 
 def streets(nodes: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:
