@@ -53,8 +53,9 @@ class Engines:
     def __init__(self) -> None:
         self._detectors: dict[str, Detector] = {}
 
-    def load(self, folder: Path, _target: Target | None = None) -> SharedEngine:
+    def load(self, folder: Path, target: Target | None = None) -> SharedEngine:
         """An engine of a model folder, as a node's agent asks for it; raises ModelError or ConfigError."""
+        del target  # of either kind of hardware: this machine runs it
         digest = load_card(folder).digest
         if digest not in self._detectors:
             self._detectors[digest] = Detector(folder, _MIN_SCORE, 1, MAX_BATCH)
