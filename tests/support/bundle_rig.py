@@ -159,10 +159,10 @@ class Site:
         return path
 
 
-def desired(revision: int, serve: Assignment | None = None, shadow: Assignment | None = None, node_id: str = "node") -> DesiredModels:
-    return DesiredModels(
-        node_id=node_id, rollout_id="r1", revision=revision, issued_us=NOW_US, serve=serve, shadow=shadow
-    )
+def desired(
+    revision: int, serve: Assignment | None = None, shadow: Assignment | None = None, node_id: str = "node"
+) -> DesiredModels:
+    return DesiredModels(node_id=node_id, rollout_id="r1", revision=revision, issued_us=NOW_US, serve=serve, shadow=shadow)
 
 
 class Rig:
@@ -173,6 +173,9 @@ class Rig:
         self.config = ModelsConfig(trust=site.trust, **settings)
         self.now_us = NOW_US
         self.agent = self.started()
+
+    def close(self) -> None:
+        self.agent.close()
 
     def started(self) -> Agent:
         tools = Tools(lambda: detector(self.own), self._load, check_golden)
@@ -203,7 +206,7 @@ class Rig:
         outcome = switch.detect([(pixels, switch.prepare(pixels))])
         return outcome.by.ref.model_version
 
-    def status(self):  # noqa: ANN201
+    def status(self):
         return self.agent.status(self.now_us)
 
 
