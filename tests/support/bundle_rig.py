@@ -183,10 +183,7 @@ class Rig:
 
     def restart(self, *, orderly: bool = False) -> None:
         """Begin anew; without order as after a kill: nothing is told to the agent."""
-        if orderly:
-            self.agent.close()
-        else:
-            self.agent._store.close()
+        self.agent.close(orderly=orderly)
         self.agent = self.started()
 
     def settle(self, seconds: float = 60.0) -> None:

@@ -178,11 +178,12 @@ class Agent:
         """Where the node is with what is desired."""
         return self._phase()[0]
 
-    def close(self) -> None:
-        """End in order: the process outlived its models. The frame loop has ended."""
+    def close(self, *, orderly: bool = True) -> None:
+        """End; ``orderly`` where the process has outlived its models. The frame loop has ended."""
         self._drop_work()
-        starts = {name: count - (name in self._on_trial) for name, count in self.state.starts.items()}
-        self._save(self.state.changed(starts=starts))
+        if orderly:
+            starts = {name: count - (name in self._on_trial) for name, count in self.state.starts.items()}
+            self._save(self.state.changed(starts=starts))
         self.switch.close()
         self._fetcher.close()
         self._store.close()
