@@ -174,16 +174,16 @@ class Rig:
         self.now_us = NOW_US
         self.agent = self.started()
 
+    def close(self) -> None:
+        self.agent.close()
+
     def started(self) -> Agent:
         tools = Tools(lambda: detector(self.own), self._load, check_golden)
         return Agent(self.config, "node", (CPU,), self.state, tools, self.now_us)
 
     def restart(self, *, orderly: bool = False) -> None:
         """Begin anew; without order as after a kill: nothing is told to the agent."""
-        if orderly:
-            self.agent.close()
-        else:
-            self.agent._store.close()
+        self.agent.close(orderly=orderly)
         self.agent = self.started()
 
     def settle(self, seconds: float = 60.0) -> None:
@@ -203,7 +203,7 @@ class Rig:
         outcome = switch.detect([(pixels, switch.prepare(pixels))])
         return outcome.by.ref.model_version
 
-    def status(self):  # noqa: ANN201
+    def status(self):
         return self.agent.status(self.now_us)
 
 

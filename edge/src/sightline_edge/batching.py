@@ -1,7 +1,8 @@
 """Gathering a camera's frames into DetectionBatch messages of at most a second.
 
-A batch is closed by the first frame after its span, so that it knows what was skipped up to there: over a session, frames
-and skipped frames of all batches add up to the frames that the camera gave. A stalled camera's batch goes by the clock.
+A batch is closed by the first frame after its span, or by the first frame of another model, so that it knows what was skipped
+up to there: over a session, frames and skipped frames of all batches add up to the frames that the camera gave. A stalled
+camera's batch goes by the clock. No batch holds frames of two models.
 """
 
 from dataclasses import dataclass, field
@@ -47,20 +48,28 @@ class Origin:
 
 @dataclass
 class Batcher:
-    """Batches of one session: ``seq`` grows by one from 0."""
+    """Batches of one session: ``seq`` grows by one from 0. ``origin`` is of the frames of the open batch."""
 
     origin: Origin
     span_us: int
+    _next: Origin | None = None
     _seq: int = 0
     _frames: list[FrameDetections] = field(default_factory=list)
     _last: FrameDetections | None = None
     _opened_us: int = 0
 
+    def use(self, origin: Origin) -> None:
+        """Frames from now on are of ``origin``, which differs from the one before in its model only."""
+        self._next = origin
+
     def add(self, frame: FrameDetections, now_us: int) -> DetectionBatch | None:
         """Take a frame; returns the batch before it where ``frame`` opens a new one."""
         closed = None
-        if self._frames and frame.captured_us - self._frames[0].captured_us >= self.span_us:
+        another = self._next is not None and self._next != self.origin
+        if self._frames and (another or frame.captured_us - self._frames[0].captured_us >= self.span_us):
             closed = self._close(next_ordinal=frame.ordinal)
+        if self._next is not None:
+            self.origin, self._next = self._next, None
         if not self._frames:
             self._opened_us = now_us
         self._frames.append(frame)

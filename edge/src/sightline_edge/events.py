@@ -49,6 +49,10 @@ class EventFinder:
         zones = [_zone_rule(zone, zone.alert, camera) for zone in camera.zones if zone.alert]
         self._rules = zones + [_watch_rule(rule) for rule in watch_list]
 
+    def use(self, origin: Origin) -> None:
+        """Events from now on are of ``origin``: another model's."""
+        self._origin = origin
+
     def find(self, frame: FrameDetections, received_us: int, now_us: int) -> list[DetectionEvent]:
         """Events of a frame, to be sent at once."""
         found = [(rule, rule.entered_by(frame)) for rule in self._rules]

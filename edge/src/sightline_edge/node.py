@@ -17,11 +17,9 @@ from sightline_contract.errors import BrokerError, ConfigError
 from sightline_edge.appearance import Appearance
 from sightline_edge.batching import Origin
 from sightline_edge.capture import Patience, open_source
-from sightline_edge.clips.blur import BlurredClasses
 from sightline_edge.clips.ring import open_clips
 from sightline_edge.config import CameraSource, NodeConfig
 from sightline_edge.delivery.delivery import Delivery
-from sightline_edge.detector import Detector
 from sightline_edge.figures import watch_all
 from sightline_edge.frame import Frame
 from sightline_edge.health.device import DeviceCollector
@@ -30,6 +28,9 @@ from sightline_edge.inbox import Inbox
 from sightline_edge.pipeline import CameraPipeline
 from sightline_edge.postprocessing import Detections
 from sightline_edge.reader import Limits, Reader
+from sightline_edge.rollout.models import Loaded
+from sightline_edge.rollout.service import RolloutThread, blurred_classes, open_agent, own_switch, watch_models
+from sightline_edge.rollout.shadow import Seen
 from sightline_edge.supervision import Supervision
 
 logger = logging.getLogger(__name__)
@@ -86,7 +87,6 @@ class Node:
         """Open everything that can be wrong; raises a SightlineError before anything was kept."""
         self._config = config
         cameras = _load_cameras(config)
-        self._detector = Detector(config.model, config.min_score, config.threads, config.max_inference_batch)
         self._appearance = Appearance(config.appearance, config.threads) if config.appearance else None
         self._stop = threading.Event()
         self._supervision = Supervision()
@@ -99,9 +99,16 @@ class Node:
             for entry, camera in zip(config.cameras, cameras, strict=True)
         ]
         live = any(source.live for source in sources)
+        self._agent = open_agent(config, config.models, beside=live) if config.models else None
+        self._switch = self._agent.switch if self._agent else own_switch(config)
         published, heard = (partial(self._metrics.stage, stage) for stage in (Stage.PUBLISH, Stage.NEIGHBOUR))
-        self._delivery = Delivery(config, cameras, wait=not live, published=published, heard=heard)
-        card = self._detector.card
+        try:
+            self._delivery = Delivery(config, cameras, wait=not live, published=published, heard=heard)
+        except BaseException:
+            if self._agent is not None:
+                self._agent.close()
+            raise
+        card = self._switch.live.engine.card
         self._pipelines = [
             CameraPipeline(
                 camera, config, self._origin(camera, session), card.labels, self._delivery, self._metrics, self._appearance
@@ -111,13 +118,16 @@ class Node:
         limits = Limits(config.max_frames, config.duration_s)
         self._inbox = Inbox(len(cameras))
         self._readers = [
-            Reader(i, camera.camera_id, source, self._detector.prepare, self._inbox, config.pace, limits, self._metrics)
+            Reader(i, camera.camera_id, source, self._switch.prepare, self._inbox, config.pace, limits, self._metrics)
             for i, (camera, source) in enumerate(zip(cameras, sources, strict=True))
         ]
-        self._metrics.model(card.name, card.version, self._detector.digest.hex())
         self._clips = open_clips(config)
-        self._blurred = BlurredClasses(config.clips.blur if config.clips else (), card.labels)
+        self._show(self._switch.live)
         watch_all(self._metrics, config, self._delivery, self._inbox, self._clips)
+        self._rollout: RolloutThread | None = None
+        if self._agent is not None and config.models is not None:
+            self._rollout = RolloutThread(config, config.models, self._agent, self._delivery.send_model_status)
+            watch_models(self._metrics, self._agent)
         totals = [limits.total(source, camera.frame_rate) for source, camera in zip(sources, cameras, strict=True)]
         self._total = None if None in totals else sum(total or 0 for total in totals)
 
@@ -140,6 +150,8 @@ class Node:
         self._delivery.start()
         for reader in self._readers:
             reader.start()
+        if self._rollout is not None:
+            self._rollout.start()
         self._supervision.ready()
         try:
             self._loop(report)
@@ -147,10 +159,12 @@ class Node:
             self._beat("stopped")
         except BaseException:
             self._stop_readers()
+            self._end_rollout(orderly=False)
             self._delivery.close(drain_s=0)
             raise
         self._supervision.stopping()
         self._stop_readers()
+        self._end_rollout(orderly=True)
         self._leave(told_to_stop)
         report(self._progress())
         for reader in self._readers:
@@ -162,6 +176,11 @@ class Node:
         self._stop.set()
         for reader in self._readers:
             reader.stop()
+
+    def _end_rollout(self, *, orderly: bool) -> None:
+        if self._rollout is not None:
+            self._rollout.close(orderly=orderly)
+        self._switch.close()
 
     def _leave(self, told_to_stop: bool) -> None:
         """Send what can be sent. What stays in the spool is an error only where somebody waits for the end of a recording."""
@@ -196,21 +215,39 @@ class Node:
                 report(self._progress())
 
     def _analyse(self) -> None:
-        taken = self._inbox.take(self._detector.max_batch, IDLE_S)
+        self._switch.turn()
+        taken = self._inbox.take(self._switch.live.engine.max_batch, IDLE_S)
         if taken:
             began_s = time.monotonic()
             for camera, waiting in taken:
                 self._pipelines[camera].check(waiting.frame)
                 self._metrics.stage(Stage.QUEUE, began_s - waiting.since_s)
-            found = self._detector.detect([waiting.prepared for _, waiting in taken])
-            inference_s = self._detector.inference_ms[-1] / 1000
-            self._metrics.inference(inference_s, len(taken), self._detector.max_batch)
-            for (camera, waiting), detections in zip(taken, found, strict=True):
+            outcome = self._switch.detect([(waiting.frame.pixels, waiting.prepared) for _, waiting in taken])
+            engine = outcome.by.engine
+            inference_s = engine.inference_ms[-1] / 1000
+            self._metrics.inference(inference_s, min(len(taken), engine.max_batch), engine.max_batch)
+            if outcome.by is not self._shown:
+                self._show(outcome.by)
+            for (camera, waiting), detections in zip(taken, outcome.found, strict=True):
+                self._pipelines[camera].use(engine.card, engine.digest)
                 self._pipelines[camera].observe(waiting.frame, detections, _now_us())
                 self._offer_to_clips(camera, waiting.frame, detections)
             self._metrics.stage(Stage.POST, time.monotonic() - began_s - inference_s)
+            self._switch.after(
+                [
+                    Seen(waiting.frame.pixels, waiting.prepared, detections, engine.card.labels)
+                    for (_, waiting), detections in zip(taken, outcome.found, strict=True)
+                ]
+            )
         for pipeline in self._pipelines:
             pipeline.tick(_now_us())
+
+    def _show(self, model: Loaded) -> None:
+        """Frames are this model's from now on."""
+        self._shown = model
+        card = model.engine.card
+        self._metrics.model(card.name, card.version, model.engine.digest.hex())
+        self._blurred = blurred_classes(self._config, card)
 
     def _offer_to_clips(self, camera: int, frame: Frame, found: Detections) -> None:
         if self._clips is not None:
@@ -231,7 +268,7 @@ class Node:
         return Patience(self._config.source_timeout_s, self._config.keep_trying, reconnected)
 
     def _beat(self, state: str) -> None:
-        inference_ms = self._detector.inference_percentile_ms(50), self._detector.inference_percentile_ms(95)
+        inference_ms = self._inference_ms()
         health = self._delivery.health()
         for i, (reader, pipeline) in enumerate(zip(self._readers, self._pipelines, strict=True)):
             its_state = "stopped" if self._inbox.finished(i) else state
@@ -252,18 +289,23 @@ class Node:
             )
             for pipeline in self._pipelines
         )
-        p50, p95 = self._detector.inference_percentile_ms(50), self._detector.inference_percentile_ms(95)
+        p50, p95 = self._inference_ms()
         return Summary(cameras, round(seconds, 3), round(p50, 2), round(p95, 2))
 
+    def _inference_ms(self) -> tuple[float, float]:
+        """Of the model that serves: 50th and 95th percentile."""
+        engine = self._switch.live.engine
+        return engine.inference_percentile_ms(50), engine.inference_percentile_ms(95)
+
     def _origin(self, camera: CameraConfig, session: int) -> Origin:
-        card = self._detector.card
+        engine = self._switch.live.engine
         return Origin(
             node_id=self._config.node_id,
             camera_id=camera.camera_id,
             session=session,
-            model_name=card.name,
-            model_version=card.version,
-            model_digest=self._detector.digest,
+            model_name=engine.card.name,
+            model_version=engine.card.version,
+            model_digest=engine.digest,
             frame_size=camera.frame_size,
             frame_rate=camera.frame_rate,
             appearance_size=self._appearance.size if self._appearance else 0,

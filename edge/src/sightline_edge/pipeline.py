@@ -1,6 +1,6 @@
 """One camera's way from detections to messages: classes, events, batches, heartbeats."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -9,6 +9,7 @@ from sightline_contract.detection_pb2 import DetectionBatch
 from sightline_contract.errors import ConfigError
 from sightline_contract.events import NodeStatus
 from sightline_contract.labels import UNKNOWN_CLASS, label_names
+from sightline_contract.model_card import ModelCard
 from sightline_edge.appearance import Appearance
 from sightline_edge.batching import Batcher, FrameDetections, Origin
 from sightline_edge.config import NodeConfig
@@ -52,6 +53,7 @@ class CameraPipeline:
         self._appearance = appearance
         self._batcher = Batcher(origin, round(config.batch_s * 1e6))
         self._events = EventFinder(camera, config.watch_list, origin)
+        self._labels = labels
         self._class_ids = class_ids_of(labels, camera)
         watched = [label_names().index(rule.class_name) for rule in config.watch_list]
         self._wanted = np.array(sorted({*camera.class_ids, *watched}), np.uint8)
@@ -64,6 +66,17 @@ class CameraPipeline:
                 f"camera {self.camera.camera_id}: frames are {frame.size[0]}x{frame.size[1]} and its camera file says {says}: "
                 "correct frame_size, and with it zones and lines"
             )
+
+    def use(self, card: ModelCard, digest: bytes) -> None:
+        """Frames from now on were seen by this model; no batch holds frames of two."""
+        origin = self.origin
+        if (card.name, card.version, digest) == (origin.model_name, origin.model_version, origin.model_digest):
+            return
+        self.origin = replace(origin, model_name=card.name, model_version=card.version, model_digest=digest)
+        self._batcher.use(self.origin)
+        self._events.use(self.origin)
+        if card.labels != self._labels:
+            self._labels, self._class_ids = card.labels, class_ids_of(card.labels, self.camera)
 
     def observe(self, frame: Frame, found: Detections, now_us: int) -> None:
         """Send the frame's events, and the batch that it closes."""

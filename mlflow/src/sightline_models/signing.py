@@ -6,7 +6,6 @@ since a node takes no bundle from a certificate that has ended.
 """
 
 import os
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
@@ -25,10 +24,10 @@ from sightline_contract.manifest import (
     pre_authentication_encoding,
     write_manifest,
 )
+from sightline_models.dates import as_time
 from sightline_models.private_file import read_private
 
 PASSPHRASE_VARIABLE = "SIGHTLINE_SIGNER_PASSPHRASE"  # noqa: S105 - the variable's name, not its value
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ISSUE = "make one with 'sightline pki issue NAME --signer'"
 
 
@@ -45,7 +44,7 @@ class Signer:
     def sign(self, manifest: Manifest) -> Envelope:
         """The envelope; raises TrustError where no node would take it, because the certificate is not valid for so long."""
         begin, end = self._certificate.not_valid_before_utc, self._certificate.not_valid_after_utc
-        issued, expires = (_EPOCH + timedelta(microseconds=at_us) for at_us in (manifest.issued_us, manifest.expires_us))
+        issued, expires = (as_time(at_us) for at_us in (manifest.issued_us, manifest.expires_us))
         if not begin <= issued <= expires <= end:
             raise TrustError(
                 f"{manifest.model_name} {manifest.model_version}: stands from {issued:%Y-%m-%d} to {expires:%Y-%m-%d}, its "

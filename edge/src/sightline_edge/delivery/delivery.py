@@ -15,6 +15,7 @@ from sightline_contract.camera import CameraConfig
 from sightline_contract.detection_pb2 import DetectionBatch
 from sightline_contract.errors import ConfigError, ContractError
 from sightline_contract.events import DetectionEvent, NodeStatus
+from sightline_contract.rollout import ModelStatus
 from sightline_edge.config import BrokerKind, NodeConfig
 from sightline_edge.delivery import records
 from sightline_edge.delivery.forwarder import Forwarder
@@ -126,6 +127,10 @@ class Delivery:
         if self.local is not None:
             self.local.give_status(status)
         self.outbox.put(records.of_status(status), wait=False)
+
+    def send_model_status(self, status: ModelStatus) -> None:
+        """Keep what the node says of its models for the centre; may be called from any thread."""
+        self.outbox.put(records.of_model_status(status), wait=False)
 
     def health(self) -> Health:
         """How the way to the centre is now."""

@@ -5,7 +5,8 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from sightline_contract.events import AuditRecord, DetectionEvent, NodeStatus
-from sightline_contract.topics import AUDIT, DETECTIONS, EVENTS, NODE_STATUS
+from sightline_contract.rollout import ModelStatus
+from sightline_contract.topics import AUDIT, DETECTIONS, EVENTS, MODEL_STATUS, NODE_STATUS
 
 
 class Lane(IntEnum):
@@ -50,6 +51,11 @@ def of_event(event: DetectionEvent) -> Record:
 def of_status(status: NodeStatus) -> Record:
     """A heartbeat as a record."""
     return Record(Lane.STATUS, NODE_STATUS.name, status.node_id, status.model_dump_json().encode())
+
+
+def of_model_status(status: ModelStatus) -> Record:
+    """What the node says of its models as a record."""
+    return Record(Lane.STATUS, MODEL_STATUS.name, status.node_id, status.model_dump_json().encode())
 
 
 def of_audit(record: AuditRecord) -> Record:

@@ -78,6 +78,11 @@ WATCHED: dict[str, _Watched] = {
     "oldest_frame_age_seconds": _Watched(False, "Age of the oldest frame in the clips on the disk."),
     "clips_bytes": _Watched(False, "Size of the clips on the disk."),
     "clips_frames_dropped": _Watched(True, "Frames that were due for the clips and not kept."),
+    "model_number": _Watched(False, "Number of the manifest that serves; 0 is the model of the node's settings."),
+    "model_phase": _Watched(False, "1 for where the node is with the models that are desired of it, else 0.", "phase"),
+    "model_errors": _Watched(True, "Inferences that failed."),
+    "shadow_agreement_ratio": _Watched(False, "Objects on which live model and shadow agree, of all that either sees."),
+    "shadow_every": _Watched(False, "The shadow sees every k-th frame: k."),
     "certificate_days_left": _Watched(False, "Days until a certificate ends.", "certificate"),
 }
 

@@ -148,21 +148,7 @@ class Agent:
             return IDLE_US
         if now_us < self._retry_us:
             return min(self._retry_us - now_us, IDLE_US)
-        try:
-            if self._work is None and not self._begin():
-                self._tidy()
-                self._settled = True
-                return IDLE_US
-            return next(self._work) if self._work else 0
-        except StopIteration:
-            self._drop_work()
-            self._failures, self._reason = 0, ""
-            return 0
-        except (DownloadError, StorageError) as error:
-            return self._try_later(error)
-        except Exception as error:  # noqa: BLE001 - a runtime may fail in any way, and the node goes on with what it has
-            self._refuse(error)
-            return 0
+        return self._advance()
 
     def status(self, now_us: int) -> ModelStatus:
         """What the node says of its models, with the figures since the last call."""
@@ -192,16 +178,34 @@ class Agent:
         """Where the node is with what is desired."""
         return self._phase()[0]
 
-    def close(self) -> None:
-        """End in order: the process outlived its models. The frame loop has ended."""
+    def close(self, *, orderly: bool = True) -> None:
+        """End; ``orderly`` where the process has outlived its models. The frame loop has ended."""
         self._drop_work()
-        starts = {name: count - (name in self._on_trial) for name, count in self.state.starts.items()}
-        self._save(self.state.changed(starts=starts))
+        if orderly:
+            starts = {name: count - (name in self._on_trial) for name, count in self.state.starts.items()}
+            self._save(self.state.changed(starts=starts))
         self.switch.close()
         self._fetcher.close()
         self._store.close()
 
     # --- From what is desired to work
+
+    def _advance(self) -> Wait:
+        """One piece of the work at hand, or of the next."""
+        try:
+            if self._work is None and not self._begin():
+                self._tidy()
+                self._settled = True
+                return IDLE_US
+            return next(self._work) if self._work else 0
+        except StopIteration:
+            self._drop_work()
+            self._failures, self._reason = 0, ""
+        except (DownloadError, StorageError) as error:
+            return self._try_later(error)
+        except Exception as error:  # noqa: BLE001 - a runtime may fail in any way, and the node goes on with what it has
+            self._refuse(error)
+        return 0
 
     def _begin(self) -> bool:
         """Find the next piece of work; whether there is any."""
@@ -297,8 +301,8 @@ class Agent:
 
     def _try_later(self, error: Exception) -> Wait:
         self._drop_work()
-        wait_us = min(_RETRY_FIRST_US * 2 ** min(self._failures, 10), _RETRY_MOST_US)
-        wait_us = round(wait_us * self._random.uniform(0.5, 1.0))
+        longest_us = min(_RETRY_FIRST_US << min(self._failures, 10), _RETRY_MOST_US)
+        wait_us = round(longest_us * self._random.uniform(0.5, 1.0))
         self._failures += 1
         self._retry_us = self._now_us + wait_us
         if self._reason != str(error):

@@ -74,21 +74,21 @@ class TokenBucket:
         return max(1, round((size - self._left) / self._rate * 1e6))
 
 
-class _Unreachable(Exception):
+class _UnreachableError(Exception):
     """The source does not answer, or breaks off: it is worth another try."""
 
 
-class _Absent(_Unreachable):
+class _AbsentError(_UnreachableError):
     """The source answers, and has no such part."""
 
 
-class _Wrong(Exception):
+class _WrongError(Exception):
     """The source gave something else than the part."""
 
 
 @dataclass
 class _Partial:
-    """What is there of a part: a file that grows, and beside it the entity tag of the representation that it is the start of."""
+    """What is there of a part: a file that grows, and beside it the entity tag of what it is the start of."""
 
     path: Path
 
@@ -145,7 +145,7 @@ class Fetcher:
         for source in sources:
             try:
                 yield from self._from_source(f"{source.rstrip('/')}/sha256/{name}", content, part)
-            except (_Unreachable, _Wrong) as error:
+            except (_UnreachableError, _WrongError) as error:
                 told.append(error)
                 continue
             except OSError as error:
@@ -164,7 +164,9 @@ class Fetcher:
         if not told:
             return DownloadError(f"part {name[:12]}: no source is given: name one when the rollout starts")
         where = "; ".join(str(error) for error in told)
-        if any(isinstance(error, _Wrong) for error in told) and all(isinstance(error, _Wrong | _Absent) for error in told):
+        wrong = [isinstance(error, _WrongError) for error in told]
+        absent = [isinstance(error, _AbsentError) for error in told]
+        if any(wrong) and sum(wrong) + sum(absent) == len(told):
             return TrustError(f"part {name[:12]}: no source gives what the manifest says ({where}): publish the bundle again")
         return DownloadError(f"part {name[:12]}: could not be fetched ({where}); it is tried again")
 
@@ -184,7 +186,7 @@ class Fetcher:
             yield from self._transfer(address, content, part)
             yield 0
             self._judge(address, content, part)
-        except _Wrong:
+        except _WrongError:
             part.remove()
             if not resumed:
                 raise
@@ -200,47 +202,47 @@ class Fetcher:
         elif scheme in ("", "file"):
             yield from self._from_file(Path(unquote(urlsplit(address).path)), content, part)
         else:
-            raise _Unreachable(f"{mask_password(address)}: is neither file, http nor https")
+            raise _UnreachableError(f"{mask_password(address)}: is neither file, http nor https")
 
     def _judge(self, address: str, content: Content, part: _Partial) -> None:
         with part.path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
         if f"sha256:{found}" != content.digest:
-            raise _Wrong(f"{mask_password(address)}: has another content")
+            raise _WrongError(f"{mask_password(address)}: has another content")
 
     def _from_file(self, path: Path, content: Content, part: _Partial) -> Iterator[Wait]:
         try:
             given = path.open("rb")
         except FileNotFoundError:
-            raise _Absent(f"{path}: is not there") from None
+            raise _AbsentError(f"{path}: is not there") from None
         except OSError as error:
-            raise _Unreachable(f"{path}: cannot be read ({error.strerror})") from error
+            raise _UnreachableError(f"{path}: cannot be read ({error.strerror})") from error
         with given:
             if os.fstat(given.fileno()).st_size != content.bytes:
-                raise _Wrong(f"{path}: is not {content.bytes} bytes long")
+                raise _WrongError(f"{path}: is not {content.bytes} bytes long")
             given.seek(part.size)
             yield from self._pour(given.read, path, content, part)
 
     def _over_http(self, address: str, content: Content, part: _Partial) -> Iterator[Wait]:
-        """Ask for what is missing; raises _Unreachable where the answer breaks off, with what came kept."""
+        """Ask for what is missing; raises _UnreachableError where the answer breaks off, with what came kept."""
         where = mask_password(address)
         with closing(self._asked(address, where, part)) as answer:
             if answer.status == _UNSATISFIABLE and part.size:
                 part.remove()  # another representation, shorter than what is here
-                raise _Unreachable(f"{where}: has no such range")
+                raise _UnreachableError(f"{where}: has no such range")
             if answer.status in _ABSENT:
-                raise _Absent(f"{where}: answers {answer.status}")
+                raise _AbsentError(f"{where}: answers {answer.status}")
             if answer.status == _PARTIAL:
                 if not answer.headers.get("Content-Range", "").startswith(f"bytes {part.size}-"):
-                    raise _Unreachable(f"{where}: answers with another range")
+                    raise _UnreachableError(f"{where}: answers with another range")
             elif answer.status == _FOUND:
                 part.remove()
                 part.tag = answer.headers.get("ETag")
             else:
-                raise _Unreachable(f"{where}: answers {answer.status}")
+                raise _UnreachableError(f"{where}: answers {answer.status}")
             length = answer.headers.get("Content-Length")
             if length is not None and length.isdigit() and int(length) != content.bytes - part.size:
-                raise _Wrong(f"{where}: is not {content.bytes} bytes long")
+                raise _WrongError(f"{where}: is not {content.bytes} bytes long")
             yield from self._pour(answer.read, where, content, part)
 
     def _asked(self, address: str, where: str, part: _Partial) -> urllib3.BaseHTTPResponse:
@@ -254,7 +256,7 @@ class Fetcher:
                 "GET", address, headers=headers, preload_content=False, retries=False, redirect=False, timeout=_TIMEOUT
             )
         except (urllib3.exceptions.HTTPError, ConfigError) as error:
-            raise _Unreachable(f"{where}: {_short(error)}") from error
+            raise _UnreachableError(f"{where}: {_short(error)}") from error
 
     def _pour(self, read: Callable[[int], bytes], where: object, content: Content, part: _Partial) -> Iterator[Wait]:
         with part.path.open("ab") as into:
@@ -265,13 +267,13 @@ class Fetcher:
                 try:
                     piece = read(size)
                 except (urllib3.exceptions.HTTPError, OSError) as error:
-                    raise _Unreachable(f"{where}: {_short(error)}") from error
+                    raise _UnreachableError(f"{where}: {_short(error)}") from error
                 if not piece:
                     break
                 _write(into, piece)
                 yield 0
         if missing := content.bytes - part.size:
-            raise _Unreachable(f"{where}: ended {missing} bytes early")
+            raise _UnreachableError(f"{where}: ended {missing} bytes early")
 
     def _connections(self) -> urllib3.PoolManager:
         if self._pool is None:

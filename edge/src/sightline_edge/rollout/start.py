@@ -32,7 +32,7 @@ def own_model(engine: Engine) -> Loaded:
 
 
 def count_start(store: Store, name: str, limit: int) -> None:
-    """Note, before it is loaded, that this process begins with a model on trial; raises ModelError where that is once too often."""
+    """Note that this process begins with a model on trial, before it is loaded; raises ModelError if that is once too often."""
     starts = store.state.starts.get(name, 0)
     if starts >= limit:
         raise ModelError(f"crashes: the node did not survive this model {starts} times: it is not started again")

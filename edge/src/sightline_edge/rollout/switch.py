@@ -205,8 +205,12 @@ class ModelSwitch:
             if self._before is not None:
                 yield self._before
             if self._before is None or self._before.name:
-                self._before = self._own()
-                yield self._before
+                own = self._own()
+                with self._lock:
+                    if self._before is not None:
+                        self._doomed.append(self._before)
+                    self._before = own
+                yield own
 
     def _count_failure(self, model: Loaded, frames: int) -> None:
         self._failures += 1
