@@ -29,9 +29,9 @@ def batch(camera: str, second: int, scores: list[float], classes: list[int], ver
     return message.SerializeToString()
 
 
-def rows_of(*messages: bytes | None, labels=None) -> list[dict]:
+def rows_of(*messages: bytes | None) -> list[dict]:
     sources = [(0, offset) for offset in range(len(messages))]
-    return count_batches(messages, sources, 10, labels or {}).to_pylist()
+    return count_batches(messages, sources, 10).to_pylist()
 
 
 @pytest.mark.parametrize("schema", [1, 2])
@@ -49,10 +49,10 @@ def test_batches_of_a_window_add_up_by_version(schema):
     assert (other["model_version"], other["detections"], other["source_offset"]) == ("2", 1, 2)
 
 
-def test_windows_are_rows_of_their_own_and_a_sites_class_has_its_name():
-    rows = rows_of(batch("a", 19, [0.5], [80]), batch("a", 20, [0.5], [80]), labels={("a", 80): "trolley"})
+def test_windows_are_rows_of_their_own():
+    rows = rows_of(batch("a", 19, [0.5], [80]), batch("a", 20, [0.5], [80]))
     assert [row["window_start"].second for row in rows] == [10, 20]
-    assert [row["class_names"] for row in rows] == [["trolley"], ["trolley"]]
+    assert [row["class_names"] for row in rows] == [["class-80"], ["class-80"]]
 
 
 def test_a_batch_sent_twice_counts_once_and_an_unreadable_one_is_passed_over():

@@ -5,7 +5,7 @@ from model_messages import figures, report
 from sightline_contract.rollout import Slot
 from sightline_lakehouse.tables import DEAD_LETTERS, MODEL_FIGURES, MODEL_STATUS
 from sightline_streaming.archived import Received
-from sightline_streaming.model_reports import sort_reports
+from sightline_streaming.model_reports import sort_reports, status_of
 
 
 def received(*values: bytes) -> list[Received]:
@@ -48,3 +48,9 @@ def test_reports_that_break_the_contract_are_dead_letters_with_the_reason():
         "not ModelStatus: it ends before it begins",
         "not ModelStatus: a time is out of range",
     ]
+
+
+def test_a_report_comes_back_from_its_row_without_figures():
+    told = report("n", 5, figures("1"), figures("2", Slot.SHADOW), rollout_id="r", revision=3, reason="no", public_key="PEM")
+    (row,) = sort_reports(received(told.model_dump_json().encode())).rows[MODEL_STATUS].to_pylist()
+    assert status_of(row) == told.model_copy(update={"figures": ()})

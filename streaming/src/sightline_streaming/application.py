@@ -86,7 +86,7 @@ class Application:
 
     def open(self) -> None:
         """Check what the jobs need, open the session, create missing tables; raises SightlineError and leaves nothing."""
-        cameras = load_cameras(self.config.cameras)
+        cameras = load_cameras(self.config.cameras) if any(job.reads_cameras for job in self._jobs) else ()
         require_topics(self.config.kafka, [topic for job in self._jobs for topic in job.topics])
         name = "sightline-" + "-".join(job.name for job in self._jobs)
         with self._undone(name):

@@ -2,7 +2,8 @@
 
 Bytes in, Arrow out, no Spark. Messages are decoded in bulk (core/wire.py) and counted by numpy: no Python object is made per
 detection. A batch counts for the window into which its first frame falls. One that cannot be read is passed over here: the
-tracking job dead-letters it. A batch that was sent twice counts once where one micro-batch has both.
+tracking job dead-letters it. A site's own classes read ``class-N``. A batch that was sent twice counts once where one
+micro-batch has both.
 """
 
 from collections import Counter
@@ -20,7 +21,6 @@ from sightline_lakehouse.arrow import arrow_schema
 from sightline_lakehouse.tables import MODEL_DETECTIONS
 from sightline_streaming.archived import at
 from sightline_streaming.core.wire import decode
-from sightline_streaming.fact_tables import SiteLabels
 
 SCHEMA: Final = arrow_schema(MODEL_DETECTIONS)
 _US: Final = 1_000_000
@@ -69,9 +69,7 @@ class _Sums:
         }
 
 
-def count_batches(
-    payloads: Sequence[bytes | None], sources: Sequence[tuple[int, int]], window_s: int, labels: SiteLabels
-) -> pa.Table:
+def count_batches(payloads: Sequence[bytes | None], sources: Sequence[tuple[int, int]], window_s: int) -> pa.Table:
     """Rows of gold.model_detections for messages, each with its Kafka partition and offset."""
     buffer, _, headers = decode(payloads)
     seen: set[tuple[str, int, int]] = set()
@@ -100,7 +98,7 @@ def count_batches(
         into.scores += np.bincount(_column(buffer, header, "scores_at"), minlength=SCORE_SCALE + 1)
         classes = np.bincount(_column(buffer, header, "classes_at"))
         for number in np.flatnonzero(classes).tolist():
-            into.classes[labels.get((camera, number), _NAMES[number])] += int(classes[number])
+            into.classes[_NAMES[number]] += int(classes[number])
     return pa.Table.from_pylist([into.row(key, window_s) for key, into in sums.items()], SCHEMA)
 
 

@@ -6,12 +6,13 @@ is a dead letter with the reason.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
 from pydantic import ValidationError
 
-from sightline_contract.rollout import LATENCY_EDGES_MS, SCORE_BINS, Figures, ModelStatus
+from sightline_contract.rollout import LATENCY_EDGES_MS, SCORE_BINS, Figures, ModelRef, ModelStatus
 from sightline_contract.settings import explain
 from sightline_lakehouse.arrow import arrow_schema
 from sightline_lakehouse.tables import DEAD_LETTERS, MODEL_FIGURES, MODEL_STATUS, Table
@@ -75,17 +76,39 @@ def _times(status: ModelStatus) -> Row:
 
 def _status_row(status: ModelStatus) -> Row:
     columns: dict[str, Any] = status.model_dump(include={c.name for c in MODEL_STATUS.columns}, mode="json")
-    shadow = status.shadow
-    return (
-        columns
-        | _times(status)
-        | {"live_name": status.live.model_name, "live_version": status.live.model_version, "live_number": status.live.number}
-        | {
-            "shadow_name": shadow.model_name if shadow else None,
-            "shadow_version": shadow.model_version if shadow else None,
-            "shadow_number": shadow.number if shadow else None,
-        }
+    return columns | _times(status) | _model("live", status.live) | _model("shadow", status.shadow)
+
+
+def _model(slot: str, model: ModelRef | None) -> Row:
+    columns = {"name": "model_name", "version": "model_version", "number": "number", "digest": "digest"}
+    return {f"{slot}_{column}": getattr(model, name) if model else None for column, name in columns.items()}
+
+
+def status_of(row: Row) -> ModelStatus:
+    """The report behind a row of gold.model_status, without its figures."""
+    return ModelStatus(
+        **{name: row[name] for name in _SAME},
+        from_us=_us(row["from_at"]),
+        reported_us=_us(row["reported_at"]),
+        live=_model_ref(row, "live") or _NOTHING,
+        shadow=_model_ref(row, "shadow"),
     )
+
+
+_SAME = tuple(column.name for column in MODEL_STATUS.columns if column.name in ModelStatus.model_fields)
+_NOTHING = ModelRef(model_name="", model_version="")
+
+
+def _model_ref(row: Row, slot: str) -> ModelRef | None:
+    name = row[f"{slot}_name"]
+    if name is None:
+        return None
+    told = {part: row[f"{slot}_{part}"] for part in ("number", "digest")}
+    return ModelRef(model_name=name, model_version=row[f"{slot}_version"], **told)
+
+
+def _us(time: datetime) -> int:
+    return (time - at(0)) // timedelta(microseconds=1)
 
 
 def _figures_row(status: ModelStatus, figures: Figures) -> Row:

@@ -54,16 +54,21 @@ class Span:
 
     from_us: int
     to_us: int
-    window_s: int
+    window_s: float
+
+    @property
+    def window_us(self) -> int:
+        """Length of a window."""
+        return round(self.window_s * _US)
 
     @property
     def starts_us(self) -> range:
         """Begin of each window."""
-        return range(self.from_us, self.to_us, self.window_s * _US)
+        return range(self.from_us, self.to_us, self.window_us)
 
     def start_of(self, time_us: int) -> int:
         """Begin of the window into which a time falls."""
-        return self.from_us + (time_us - self.from_us) // (self.window_s * _US) * self.window_s * _US
+        return self.from_us + (time_us - self.from_us) // self.window_us * self.window_us
 
 
 _COUNTS: Final = ("frames", "errors", "detections", "matched", "only_live", "only_shadow")
@@ -173,7 +178,7 @@ def _key(row: Mapping[str, Any]) -> tuple[str, str, str, str]:
 def _arm_row(start_us: int, arm: str, total: _Total, span: Span) -> Row:
     return {
         "start_us": start_us,
-        "window_s": float(span.window_s),
+        "window_s": span.window_s,
         "arm": arm,
         "nodes": len(total.nodes),
         "frames": total.numbers["frames"],
@@ -304,7 +309,7 @@ class _Tracks:
 
     def reaches(self, start_us: int, span: Span) -> bool:
         """Whether the tracker is past the window."""
-        return self.newest_us >= start_us + span.window_s * _US
+        return self.newest_us >= start_us + span.window_us
 
     def of(self, start_us: int, cameras: Iterable[str], version: str) -> int:
         """Tracks that began on one side's cameras from its version's detections."""
@@ -316,7 +321,7 @@ def _tracks(spark: SparkSession, root: str, received: Mapping[tuple[int, str], _
     cameras = sorted({camera for each in received.values() for camera in each.cameras})
     if not cameras or not _tracker_runs(spark, root):
         return None
-    window_us = F.floor((F.unix_micros("start_time") - span.from_us) / (span.window_s * _US)) * (span.window_s * _US)
+    window_us = F.floor((F.unix_micros("start_time") - span.from_us) / span.window_us) * span.window_us
     segments = _read(spark, root, TRACK_SEGMENTS).where(
         (F.col("event_date") >= at(span.from_us).date()) & (F.col("start_time") >= F.lit(at(span.from_us)))
     )

@@ -20,7 +20,6 @@ from sightline_lakehouse.tables import MODEL_DETECTIONS, MODEL_FIGURES
 from sightline_lakehouse.tables import MODEL_STATUS as MODEL_STATUS_TABLE
 from sightline_streaming.archived import Received
 from sightline_streaming.delta_sink import BatchSink
-from sightline_streaming.fact_tables import SiteLabels, site_labels
 from sightline_streaming.job import Job, JobContext
 from sightline_streaming.kafka import micro_batch_options, read_topics
 from sightline_streaming.long_running import keep_freed_memory
@@ -48,22 +47,22 @@ def write_reports(
 
 def write_counts(context: JobContext, messages: DataFrame, batch_id: int) -> None:
     """Count one micro-batch of detections into gold.model_detections: each Kafka partition by a task of its own."""
-    labels, window_s = site_labels(context.cameras), context.config.model_window_s
+    window_s = context.config.model_window_s
 
     def count(parts: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         keep_freed_memory()
-        yield from _counted(list(parts), window_s, labels).to_batches()
+        yield from _counted(list(parts), window_s).to_batches()
 
     counted = messages.select("partition", "offset", "value").mapInArrow(count, _COUNTS_DDL).toArrow()
     BatchSink(messages, batch_id, context.config.table_root).append(counted.cast(COUNTS_SCHEMA), MODEL_DETECTIONS)
 
 
-def _counted(parts: list[pa.RecordBatch], window_s: int, labels: SiteLabels) -> pa.Table:
+def _counted(parts: list[pa.RecordBatch], window_s: int) -> pa.Table:
     if not parts:
         return COUNTS_SCHEMA.empty_table()
     messages = pa.Table.from_batches(parts)
     sources = list(zip(messages["partition"].to_pylist(), messages["offset"].to_pylist(), strict=True))
-    return count_batches(messages["value"].to_pylist(), sources, window_s, labels)
+    return count_batches(messages["value"].to_pylist(), sources, window_s)
 
 
 def start(context: JobContext, tell: Callable[[tuple[ModelStatus, ...]], None] = lambda _: None) -> tuple[StreamingQuery, ...]:
@@ -88,4 +87,5 @@ JOB = Job(
     topics=(MODEL_STATUS, DETECTIONS, DEAD_LETTERS),
     tables=(MODEL_STATUS_TABLE, MODEL_FIGURES, MODEL_DETECTIONS, DEAD_LETTERS_TABLE),
     start=start,
+    reads_cameras=False,
 )
