@@ -1,7 +1,4 @@
-"""Verdicts: what the judge says of a version, with the numbers behind it.
-
-Nothing here keeps state: a verdict is computed from all windows of the stage, so a judge that starts again says the same.
-"""
+"""Verdicts: a decision on a version, with the numbers behind it; and who is compared."""
 
 from dataclasses import dataclass
 from enum import StrEnum
