@@ -57,7 +57,7 @@ def _weigh(series: Sequence[Series], counts: Sequence[NodeCount], rules: Rules, 
 
 
 def _node_counts(cohort: Cohort, rules: Rules) -> list[NodeCount]:
-    told = cohort.canaries + cohort.reverted
+    told = cohort.told or cohort.canaries + cohort.reverted
     counts = [NodeCount("reverted", cohort.reverted, told, rules.reverted_share)]
     if cohort.controls:  # without a control, silence may be the network's
         usual = cohort.controls_silent / cohort.controls

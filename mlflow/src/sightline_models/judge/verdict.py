@@ -57,6 +57,7 @@ class Cohort:
     controls: int
     settled_us: int
     observing_us: int | None = None
-    reverted: int = 0  # nodes that were told to serve it and refuse it or gave it up
+    told: int = 0  # nodes of all rings that were told to serve it and are there; 0: canaries and reverted ones
+    reverted: int = 0  # of those, that refuse it or gave it up
     silent: int = 0  # of the canaries, not heard of now
     controls_silent: int = 0
