@@ -134,6 +134,8 @@ class ModelsConfig(Settings):
 
     # The authority whose certificates for signing models are believed.
     trust: Path
+    # Serials, as 'sightline pki show' prints them, of those that are believed no more: their key was lost.
+    refused_signers: tuple[Annotated[str, StringConstraints(pattern=r"^[0-9a-fA-F]{1,40}$")], ...] = ()
     # Where the node stands, for rollouts that go through every site and kind of hardware.
     site: Name = "site"
     # What the node can run, best first, as in tensorrt-10.6.0-sm_90-fp16; without it what ONNX Runtime runs on the CPU.
@@ -146,7 +148,7 @@ class ModelsConfig(Settings):
     # So many failed inferences, of so many last ones, put the model back for the one before it at once.
     error_limit: Annotated[int, Field(ge=1)] = 5
     error_window: Annotated[int, Field(ge=1)] = 100
-    # The private key to which keys of sealed engines are encrypted (PEM); without it sealed engines are refused.
+    # The private key to which keys of sealed parts are encrypted (PEM; made where it is missing); without it those are refused.
     key: Path | None = None
     # The part that states the boot state: 'software', or MODULE:CLASS of a part of the site's own.
     attestation: str | None = None

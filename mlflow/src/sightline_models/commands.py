@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from sightline_models.bundle_commands import add_bundle_commands
 from sightline_models.catalogue import DEFAULT_MODEL, load_catalogue
 from sightline_models.pull import is_whole, pull
 
@@ -33,4 +34,5 @@ def build_models_app(default_into: Path) -> typer.Typer:
             default = " (default)" if entry.name == DEFAULT_MODEL else ""
             typer.echo(f"{entry.name:<11} {here:<5} {entry.licence:<11} {entry.description}{default}; from {entry.source}")
 
+    add_bundle_commands(app)
     return app

@@ -1,12 +1,13 @@
 """The certificate authority of an installation: who is a node of ours, and who is a broker.
 
-Trust model. One private authority signs every certificate; brokers and nodes trust it and nothing else, no public
-authority included. A certificate's common name is the principal that brokers authorise (Kafka ``User:NAME``, MQTT user
-``NAME``), so a name is given out once: to give it again takes ``renew``. A node's certificate is for clients only (EKU
-clientAuth): whoever takes a device cannot pose as a broker. A broker's is for both, because a Kafka broker is a client of
-its controller and its peers; its name is therefore a Kafka super user's and no node's. Whoever holds ``ca.key`` can become
-anybody: keep the folder on a machine that no camera reaches, with a passphrase (``SIGHTLINE_CA_PASSPHRASE``). The key of a
-node is made here and carried to the device by the operator, over a channel that they trust.
+Trust model. One private authority signs every certificate; brokers and nodes trust it and nothing else, no public authority
+included. A certificate's common name is the principal that brokers authorise (Kafka ``User:NAME``, MQTT user ``NAME``), so a
+name is given out once: to give it again takes ``renew``. A node's certificate is for clients only (EKU clientAuth): whoever
+takes a device cannot pose as a broker. A broker's is for both, because a Kafka broker is a client of its controller and its
+peers; its name is therefore a Kafka super user's and no node's. A signer's is for signing models alone (EKU codeSigning): it
+opens no connection, and what a node or broker signs is no model. Whoever holds ``ca.key`` can become anybody: keep the folder
+on a machine that no camera reaches, with a passphrase (``SIGHTLINE_CA_PASSPHRASE``). The key of a node is made here and
+carried to the device by the operator, over a channel that they trust.
 
 There is no revocation list: Kafka and librdkafka would not ask for one on their own. A lost device is shut out by taking its
 entries from the brokers (``sightline pki acls NODE --remove BOOTSTRAP``), and certificates end after about a year.
@@ -25,11 +26,13 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -48,8 +51,12 @@ from sightline_contract.errors import ConfigError
 from sightline_edge.disk import sync_folder
 
 PASSPHRASE_VARIABLE = "SIGHTLINE_CA_PASSPHRASE"  # noqa: S105 - the variable's name, not its value
+SIGNER_PASSPHRASE_VARIABLE = "SIGHTLINE_SIGNER_PASSPHRASE"  # noqa: S105
 DEFAULT_CA_YEARS = 10
 DEFAULT_DAYS = 397  # the longest that public authorities gave a server: a year, and a month to renew in
+
+# Refused serials must reach every node before a stolen key is harmless; its certificate's end needs no one.
+DEFAULT_SIGNER_DAYS = 90
 
 _CA_CERTIFICATE, _CA_KEY, _RECORD = "ca.pem", "ca.key", "issued.jsonl"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -59,15 +66,31 @@ _RESERVED = "ANONYMOUS"
 _CLOCK_SLACK = timedelta(hours=1)
 
 
+class Kind(StrEnum):
+    """What a certificate is for."""
+
+    NODE = "node"
+    BROKER = "broker"
+    SIGNER = "signer"
+
+
+_USAGES = {
+    Kind.NODE: [ExtendedKeyUsageOID.CLIENT_AUTH],
+    Kind.BROKER: [ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH],
+    Kind.SIGNER: [ExtendedKeyUsageOID.CODE_SIGNING],
+}
+
+
 @dataclass(frozen=True)
 class Issued:
-    """One certificate of the record. Times are UTC, ISO 8601; ``serial`` is hexadecimal, ``hosts`` empty for a node."""
+    """One certificate of the record. Times are UTC, ISO 8601; ``serial`` is hexadecimal, ``hosts`` are a broker's."""
 
     serial: str
     name: str
     not_before: str
     not_after: str
     hosts: tuple[str, ...] = ()
+    kind: Kind = Kind.NODE
 
     def days_left(self, now: datetime) -> float:
         """Days until it ends; negative when it has."""
@@ -115,15 +138,22 @@ class Authority:
         out: Path,
         now: datetime,
         *,
-        days: float = DEFAULT_DAYS,
+        days: float | None = None,
         hosts: Sequence[str] = (),
+        signer: bool = False,
+        passphrase: str | None = None,
         renew: bool = False,
     ) -> Path:
         """Write ``out/NAME/{node.pem,node.key,ca.pem}`` and return that folder; raises ConfigError.
 
         With ``hosts``, names or addresses under which clients reach it, the certificate is a broker's, and ``keystore.pem``
         has key and certificate in one file, as a Kafka broker reads them. A renewal keeps the hosts unless others are given.
+        With ``signer`` it is for signing models: ``{signer.pem,signer.key,ca.pem}``, the key locked with ``passphrase``. What a
+        name is, it stays. ``days`` are DEFAULT_DAYS or DEFAULT_SIGNER_DAYS where none are given.
         """
+        if signer and hosts:
+            raise ConfigError(f"{name}: --server is a broker's and --signer signs models: give one of the two")
+        days = days if days is not None else DEFAULT_SIGNER_DAYS if signer else DEFAULT_DAYS
         self._check(name, now, days)
         folder = out / name
         with _locked(self._folder):
@@ -133,8 +163,13 @@ class Authority:
                 raise ConfigError(f"{name}: has a certificate of this authority: give --renew for a new one")
             if not renew and folder.exists():
                 raise ConfigError(f"{folder}: is there already and is not overwritten: choose another --out")
+            # A name is a user at the brokers: one that signs models must not become one, nor the other way round.
+            if earlier and (earlier[-1].kind is Kind.SIGNER) != signer:
+                raise ConfigError(f"{name}: is a {earlier[-1].kind}'s name: renew it as that, or choose another name")
             hosts = hosts or (earlier[-1].hosts if earlier else ())
-            files, entry = self._sign(name, now, days, hosts, {entry.serial for entry in record})
+            kind = Kind.SIGNER if signer else Kind.BROKER if hosts else Kind.NODE
+            taken = {entry.serial for entry in record}
+            files, entry = self._sign(name, now, days, hosts, taken, kind, passphrase)
             _append(self._folder / _RECORD, entry)
             _publish_folder(folder, files)
         return folder
@@ -150,18 +185,24 @@ class Authority:
             )
 
     def _sign(
-        self, name: str, now: datetime, days: float, hosts: Sequence[str], taken: set[str]
+        self,
+        name: str,
+        now: datetime,
+        days: float,
+        hosts: Sequence[str],
+        taken: set[str],
+        kind: Kind,
+        passphrase: str | None,
     ) -> tuple[dict[str, tuple[bytes, int]], Issued]:
         """The files of a new certificate with their modes, and its entry for the record."""
         serial = next(number for number in iter(x509.random_serial_number, None) if f"{number:x}" not in taken)
         key = ec.generate_private_key(ec.SECP256R1())
-        usages = [ExtendedKeyUsageOID.CLIENT_AUTH, *([ExtendedKeyUsageOID.SERVER_AUTH] if hosts else [])]
         signer = self._key.public_key()
         builder = (
             _builder(_subject(name), self._certificate.subject, key.public_key(), serial, now, timedelta(days=days))
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_key_usage(signs_certificates=False), critical=True)
-            .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
+            .add_extension(x509.ExtendedKeyUsage(_USAGES[kind]), critical=False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer), critical=False)
         )
         if hosts:
@@ -169,12 +210,13 @@ class Authority:
                 x509.SubjectAlternativeName([_general_name(host) for host in hosts]), critical=False
             )
         certificate = builder.sign(self._key, hashes.SHA256())
-        pem, secret = certificate.public_bytes(Encoding.PEM), _private_bytes(key, None)
-        files = {"node.pem": (pem, 0o644), "node.key": (secret, 0o600), "ca.pem": (self._ca_pem, 0o644)}
+        pem, secret = certificate.public_bytes(Encoding.PEM), _private_bytes(key, passphrase if kind is Kind.SIGNER else None)
+        stem = "signer" if kind is Kind.SIGNER else "node"
+        files = {f"{stem}.pem": (pem, 0o644), f"{stem}.key": (secret, 0o600), _CA_CERTIFICATE: (self._ca_pem, 0o644)}
         if hosts:
             files["keystore.pem"] = (secret + pem, 0o600)
         validity = (certificate.not_valid_before_utc.isoformat(), certificate.not_valid_after_utc.isoformat())
-        return files, Issued(f"{serial:x}", name, *validity, tuple(hosts))
+        return files, Issued(f"{serial:x}", name, *validity, tuple(hosts), kind)
 
 
 def read_record(folder: Path) -> list[Issued]:
@@ -184,11 +226,17 @@ def read_record(folder: Path) -> list[Issued]:
     entries = []
     for number, line in enumerate(lines, 1):
         try:
-            values = json.loads(line)
-            entries.append(Issued(**values | {"hosts": tuple(values["hosts"])}))
+            entries.append(_entry(json.loads(line)))
         except (ValueError, TypeError, KeyError) as error:
             raise ConfigError(f"{path}, line {number}: is no entry of the record: restore the file from a copy") from error
     return entries
+
+
+def _entry(values: Mapping[str, Any]) -> Issued:
+    hosts = tuple(values["hosts"])
+    # Records before there were signers name no kind.
+    kind = Kind(values.get("kind", Kind.BROKER if hosts else Kind.NODE))
+    return Issued(**{**values, "hosts": hosts, "kind": kind})
 
 
 def check_name(name: str) -> None:

@@ -1,5 +1,6 @@
 """``sightline pki``: the authority, its certificates, and the rules at the brokers."""
 
+import os
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -45,12 +46,23 @@ def issue_command(
     server: Annotated[
         list[str] | None, typer.Option(help="For a broker: a host name or address that clients dial. May be repeated.")
     ] = None,
-    days: Annotated[float, typer.Option(help="How long it is valid.")] = authority.DEFAULT_DAYS,
+    signer: Annotated[bool, typer.Option("--signer", help="For signing models, and for no connection.")] = False,
+    days: Annotated[
+        float | None,
+        typer.Option(
+            help=f"How long it is valid.  [default: {authority.DEFAULT_DAYS}, of a signer {authority.DEFAULT_SIGNER_DAYS}]"
+        ),
+    ] = None,
     renew: Annotated[bool, typer.Option("--renew", help="Replace the one that was issued before.")] = False,
 ) -> None:
-    """Make the certificate and key of a node, or of a broker with --server."""
-    signer = authority.Authority(folder, authority.passphrase_from_environment())
-    made = signer.issue(name, out, datetime.now(UTC), days=days, hosts=server or (), renew=renew)
+    """Make the certificate and key of a node, of a broker with --server, or of who signs models with --signer.
+
+    A signer's key is locked with SIGHTLINE_SIGNER_PASSPHRASE where that is set.
+    """
+    opened = authority.Authority(folder, authority.passphrase_from_environment())
+    secret = os.environ.get(authority.SIGNER_PASSPHRASE_VARIABLE) or None
+    now = datetime.now(UTC)
+    made = opened.issue(name, out, now, days=days, hosts=server or (), signer=signer, passphrase=secret, renew=renew)
     typer.echo(f"{made}: {', '.join(sorted(path.name for path in made.iterdir()))}")
 
 
@@ -61,7 +73,7 @@ def show_command(folder: _Folder = _DEFAULT_FOLDER) -> None:
     for entry in authority.read_record(folder):
         left = entry.days_left(now)
         state = f"{left:.0f} days left" if left > 0 else "expired"
-        kind = f"broker ({', '.join(entry.hosts)})" if entry.hosts else "node"
+        kind = f"{entry.kind} ({', '.join(entry.hosts)})" if entry.hosts else entry.kind
         typer.echo(f"{entry.name}  {kind}  until {entry.not_after[:10]}  {state}  serial {entry.serial}")
 
 

@@ -79,6 +79,7 @@ class Rules(Settings):
     patience: Duration = 86400.0  # after this much more than the time to observe, a ring without a verdict is paused
 
     min_windows: Annotated[int, Field(ge=1)] = 6  # pairs before a promotion
+    min_shadow_windows: Annotated[int, Field(ge=1)] = 3  # before a shadow is passed
     min_nodes: Annotated[int, Field(ge=1)] = 1  # that report, of each arm
     min_frames: Annotated[int, Field(ge=1)] = 500  # of each arm in a pair; shorter windows are put together
     min_detections: Annotated[int, Field(ge=1)] = 300  # the same for distances between histograms

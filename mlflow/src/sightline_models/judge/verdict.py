@@ -1,7 +1,4 @@
-"""Verdicts: what the judge says of a version, with the numbers behind it.
-
-Nothing here keeps state: a verdict is computed from all windows of the stage, so a judge that starts again says the same.
-"""
+"""Verdicts: a decision on a version, with the numbers behind it; and who is compared."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -60,6 +57,7 @@ class Cohort:
     controls: int
     settled_us: int
     observing_us: int | None = None
-    reverted: int = 0  # nodes that were told to serve it and refuse it or gave it up
+    told: int = 0  # nodes of all rings that were told to serve it and are there; 0: canaries and reverted ones
+    reverted: int = 0  # of those, that refuse it or gave it up
     silent: int = 0  # of the canaries, not heard of now
     controls_silent: int = 0

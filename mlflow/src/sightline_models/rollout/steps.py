@@ -96,9 +96,9 @@ Action = Record | Desire | Alias | Tag | Audit
 class Question:
     """What the controller wants to know: closed windows of these nodes since then, event time.
 
-    In a shadow, ``canary`` are the nodes that run it. Else ``arms`` windows are wanted: of ``canary`` nodes the figures of the
-    candidate's version served live, of ``control`` nodes those of the baseline's, and from ``before_us`` to ``since_us`` those of
-    the same nodes while both served the baseline.
+    In a shadow, ``canary`` are the nodes that run it. Else windows of arms are wanted: of ``canary`` nodes the figures of the
+    candidate served live, of ``control`` nodes those of the baseline, and from ``before_us`` to ``since_us`` those of the
+    same nodes while both served the baseline.
     """
 
     shadow: bool

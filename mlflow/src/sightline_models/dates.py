@@ -1,0 +1,28 @@
+"""Times as people write and read them."""
+
+import re
+from datetime import UTC, datetime, timedelta
+
+from sightline_contract.errors import ConfigError
+
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 24 * 3600}
+_DURATION = re.compile(r"(\d{1,6}(?:\.\d{1,3})?)([smhd])")
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def seconds_of(text: str, option: str) -> float:
+    """Seconds of a duration such as ``30d``, ``12h``, ``45m`` or ``90s``; raises ConfigError."""
+    found = _DURATION.fullmatch(text)
+    if not found or float(found[1]) == 0:
+        raise ConfigError(f"{option} {text}: is no duration: write it as in 30d, 12h, 45m or 90s")
+    return float(found[1]) * _SECONDS[found[2]]
+
+
+def as_time(at_us: int) -> datetime:
+    """UTC us as a time; raises OverflowError beyond the year 9999."""
+    return EPOCH + timedelta(microseconds=at_us)
+
+
+def as_date(at_us: int) -> str:
+    """UTC us for people."""
+    return f"{as_time(at_us):%Y-%m-%d %H:%M} UTC"
