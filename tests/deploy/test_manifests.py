@@ -24,7 +24,7 @@ from manifests import (
 from sightline.plan.costs import load_costs
 from sightline.plan.model import CellPlan, Demand, make_plan
 from sightline_contract.topics import ALL_TOPICS
-from sightline_streaming.application import JOBS
+from sightline_streaming.application import PIPELINE
 
 PAGE = Path(__file__).parents[2] / "docs/kubernetes.md"
 KUBERNETES = "1.37"
@@ -68,7 +68,7 @@ def test_every_cell_runs_every_job_in_one_driver_each(overlay: list[Document]) -
     for namespace in {namespace_of(driver) for driver in drivers(overlay)}:
         own = [driver for driver in drivers(overlay) if namespace_of(driver) == namespace]
         told = [environment(overlay, driver)["JOBS"].split(",") for driver in own]
-        assert sorted(job for jobs in told for job in jobs) == sorted(JOBS)
+        assert sorted(job for jobs in told for job in jobs) == sorted(PIPELINE)
         assert all(driver["spec"]["replicas"] == 1 for driver in own)
 
 

@@ -11,7 +11,14 @@ from sightline_lakehouse.marts import project_dir, run_dbt
 from sightline_lakehouse.tables import ALERTS, OBJECT_COUNTS
 
 pytestmark = pytest.mark.spark
-MARTS = ("alert_latency", "camera_health_daily", "line_traffic", "object_counts_per_minute", "scene_events_hourly")
+MARTS = (
+    "alert_latency",
+    "camera_health_daily",
+    "line_traffic",
+    "model_comparison",
+    "object_counts_per_minute",
+    "scene_events_hourly",
+)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +47,7 @@ def test_marts_hold_what_the_sample_tables_say_and_a_second_build_changes_nothin
     write_rows(tmp_path, rows)
 
     report = build(tmp_path, unit_tests=True)
-    assert (report.count("model"), report.count("unit_test")) == (10, 6)
+    assert (report.count("model"), report.count("unit_test")) == (14, 8)
     first = {name: sorted(mart(tmp_path, name), key=str) for name in MARTS}
 
     minutes = [START.replace(second=0) + dt.timedelta(minutes=minute) for minute in range(4)]
@@ -57,6 +64,10 @@ def test_marts_hold_what_the_sample_tables_say_and_a_second_build_changes_nothin
     assert sorted(row["events"] for row in first["scene_events_hourly"]) == [1, 1, 2, 2]
     assert [row["batches_received"] for row in first["camera_health_daily"]] == [180, 180]
     assert [(row["alerts"], row["latency_ms_p50"]) for row in first["alert_latency"]] == [(18, 12.5), (18, 12.5)]
+    compared = first["model_comparison"]  # two hours
+    assert [(row["nodes"], row["frames"], row["detections_per_frame"]) for row in compared] == [(1, 1800, 0.5)] * 2
+    assert {(row["mean_score"], row["latency_ms_p95"]) for row in compared} == {(0.703125, 10 ** (132 / 40 - 2))}
+    assert [row["tracks"] for row in compared] == [len(CAMERAS) * 9] * 2
 
     again = build(tmp_path)
     assert again.count("unit_test") == 0

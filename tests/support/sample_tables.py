@@ -39,6 +39,11 @@ def sample_rows() -> dict[str, list[Row]]:
         for second in range(0, SECONDS, 10):
             rows["silver.camera_health"].append(_health(camera, share, second))
             rows["gold.node_status"].append(_status(camera, second))
+    for second in range(0, SECONDS, 10):
+        rows["gold.model_status"].append(_model_status(second))
+        rows["gold.model_figures"].append(_model_figures(second))
+        rows["gold.model_detections"].append(_model_detections(second))
+    rows["gold.model_rollouts"].append(_model_rollout())
     rows["quarantine.dead_letters"].append(_dead_letter())
     return rows
 
@@ -203,6 +208,56 @@ def _status(camera: str, second: int) -> Row:
         "inference_ms_p50": 60.0,
         "inference_ms_p95": 80.0,
         "model_name": "centernet",
+    }
+
+
+def _report(second: int) -> Row:
+    time = _at(second)
+    about = {"node_id": "node-1", "site": "yard", "hardware": "onnxruntime-any-x86_64-fp32"}
+    return about | {"from_at": time, "reported_at": time + dt.timedelta(seconds=10), "event_date": time.date()}
+
+
+def _model_status(second: int) -> Row:
+    live = {"live_name": "centernet", "live_version": MODEL, "live_number": 0, "live_digest": ""}
+    asked = {"rollout_id": "", "revision": 0, "phase": "following", "reason": ""}
+    return _report(second) | live | asked | {"targets": ["onnxruntime-any-x86_64-fp32"]}
+
+
+def _model_figures(second: int) -> Row:
+    """Of both cameras: 200 frames, 100 persons of score 0.7, 20 ms an inference."""
+    model = {"slot": "live", "model_name": "centernet", "model_version": MODEL}
+    counts = {"frames": 200, "errors": 0, "detections": 100, "matched": 0, "only_live": 0, "only_shadow": 0}
+    scores, latencies = [0] * 32, [0] * 242
+    scores[22], latencies[132] = 100, 200
+    bins = {"score_counts": scores, "latency_counts": latencies, "class_names": ["person"], "class_counts": [100]}
+    return _report(second) | model | counts | bins | {"iou_sum": 0.0, "score_gap_sum": 0.0}
+
+
+def _model_detections(second: int) -> Row:
+    figures = _model_figures(second)
+    kept = ("node_id", "model_name", "model_version", "score_counts", "class_names", "class_counts", "event_date")
+    window = {"window_start": _at(second), "window_s": 10, "cameras": list(CAMERAS), "frames": 180, "detections": 100}
+    return {name: figures[name] for name in kept} | window | {"source_partition": 0, "source_offset": second}
+
+
+def _model_rollout() -> Row:
+    return {
+        "rollout_id": "centernet-2",
+        "seq": 0,
+        "kind": "rollout",
+        "model_name": "centernet",
+        "version": "2",
+        "baseline": MODEL,
+        "decided_at": START,
+        "step": "started",
+        "ring": 0,
+        "share": 0.05,
+        "reasons": ["asked for"],
+        "nodes": ["node-1"],
+        "counts": "{}",
+        "metrics": "[]",
+        "actor": "somebody",
+        "event_date": START.date(),
     }
 
 

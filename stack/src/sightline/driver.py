@@ -24,7 +24,7 @@ from sightline.ports import LOOPBACK
 from sightline_contract.errors import BrokerError, SightlineError
 from sightline_lakehouse.ddl import create_tables, register_tables
 from sightline_lakehouse.quality import run_quality_gate
-from sightline_streaming.application import JOBS, Application
+from sightline_streaming.application import JOBS, PIPELINE, Application
 from sightline_streaming.config import JobConfig, load_job_config
 from sightline_streaming.kafka import require_topics
 from sightline_streaming.session import build_session
@@ -48,7 +48,7 @@ class Driver:
     def run(self) -> None:
         """Run until SIGTERM; raises SightlineError."""
         with ThreadPoolExecutor(max_workers=1) as pool:
-            prepared = [pool.submit(job.prepare) for job in JOBS.values()]
+            prepared = [pool.submit(JOBS[name].prepare) for name in PIPELINE]
             spark = build_session("sightline", self._config, _MASTER, fetch_jars("spark"))
             for each in prepared:
                 each.result()
@@ -69,7 +69,7 @@ class Driver:
         self._status.write(State.STOPPED)
 
     def _stream(self, spark: SparkSession) -> None:
-        with Application(self._config, list(JOBS), spark=spark) as application:
+        with Application(self._config, PIPELINE, spark=spark) as application:
             application.start()
             application.await_ready()
             application.await_any_failure(lambda: self._status.tell(State.READY, application, self._asked_to_end()))
@@ -97,7 +97,7 @@ def connect_settings(port: int) -> dict[str, str]:
 
 def await_broker(config: JobConfig) -> None:
     """Wait for the broker, which may start at the same time; raises BrokerError when it does not come."""
-    topics = [topic for job in JOBS.values() for topic in job.topics]
+    topics = [topic for name in PIPELINE for topic in JOBS[name].topics]
     deadline = time.monotonic() + _BROKER_TIMEOUT_S
     while True:
         try:

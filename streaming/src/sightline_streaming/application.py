@@ -23,7 +23,7 @@ from pyspark.sql.streaming.query import StreamingQuery
 from sightline_contract.camera import load_cameras
 from sightline_contract.errors import ConfigError, SightlineError, StageError
 from sightline_lakehouse.ddl import create_tables
-from sightline_streaming import alerts, archive, facts, tracking
+from sightline_streaming import alerts, archive, facts, models, tracking
 from sightline_streaming.checkpoints import Checkpoints
 from sightline_streaming.config import JobConfig
 from sightline_streaming.failures import explain_failure
@@ -31,10 +31,12 @@ from sightline_streaming.job import Job, JobContext
 from sightline_streaming.kafka import require_topics
 from sightline_streaming.session import build_session
 
-JOBS: dict[str, Job] = {job.name: job for job in (tracking.JOB, facts.JOB, alerts.JOB, archive.JOB)}
+JOBS: dict[str, Job] = {job.name: job for job in (tracking.JOB, facts.JOB, alerts.JOB, archive.JOB, models.JOB)}
+# The judge's process runs "models" beside its looks at the tables, so that one driver serves both; these run elsewhere.
+PIPELINE: tuple[str, ...] = tuple(name for name in JOBS if name != models.JOB.name)
 
 # Who must have taken everything before who: drain() follows it.
-_WAVES = (("tracking",), ("alerts",), ("facts", "archive"))
+_WAVES = (("tracking",), ("alerts",), ("facts", "archive", "models"))
 
 _POLL_S = 0.2
 _LONGEST_BATCH_S = 600
@@ -46,18 +48,23 @@ class Application:
     def __init__(
         self,
         config: JobConfig,
-        jobs: Sequence[str],
+        jobs: Sequence[str | Job],
         *,
         master: str | None = None,
         jars: Sequence[Path] = (),
         spark: SparkSession | None = None,
     ) -> None:
-        """``master`` and ``jars`` where no spark-submit gave them; ``spark`` is a session of the caller's, left open."""
-        unknown = [name for name in jobs if name not in JOBS]
+        """``master`` and ``jars`` where no spark-submit gave them; ``spark`` is a session of the caller's, left open.
+
+        A job is given by its name, or as a Job that stands for the one of its name.
+        """
+        given = {job.name: job for job in jobs if isinstance(job, Job)}
+        names = [job if isinstance(job, str) else job.name for job in jobs]
+        unknown = [name for name in names if name not in JOBS]
         if unknown or not jobs:
             raise ConfigError(f"job {unknown[0] if unknown else ''!r}: is not one of {', '.join(JOBS)}")
         self.config = config
-        self._jobs = [job for job in JOBS.values() if job.name in jobs]
+        self._jobs = [given.get(job.name, job) for job in JOBS.values() if job.name in names]
         self._master = master
         self._jars = jars
         self._given = spark
@@ -79,7 +86,7 @@ class Application:
 
     def open(self) -> None:
         """Check what the jobs need, open the session, create missing tables; raises SightlineError and leaves nothing."""
-        cameras = load_cameras(self.config.cameras)
+        cameras = load_cameras(self.config.cameras) if any(job.reads_cameras for job in self._jobs) else ()
         require_topics(self.config.kafka, [topic for job in self._jobs for topic in job.topics])
         name = "sightline-" + "-".join(job.name for job in self._jobs)
         with self._undone(name):

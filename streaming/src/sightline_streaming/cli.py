@@ -112,7 +112,7 @@ def _parser(jobs: Sequence[str]) -> argparse.ArgumentParser:
     parser.add_argument("--master", metavar="URL", help="start Spark here instead of under spark-submit, for instance local[4]")
     parser.add_argument("--jars", default="", metavar="PATHS", help="with --master: Spark's jars, as a class path")
     if not jobs:
-        parser.add_argument("--jobs", required=True, metavar="NAMES", help="comma-separated: tracking,facts,alerts,archive")
+        parser.add_argument("--jobs", required=True, metavar="NAMES", help="comma-separated: tracking,facts,alerts,…")
     return parser
 
 

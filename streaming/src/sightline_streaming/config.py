@@ -78,6 +78,7 @@ class Triggers(Settings):
     tracking: Seconds = 2.0
     facts: Seconds = 5.0
     archive: Seconds = 10.0
+    models: Seconds = 2.0
     # A real-time batch sends every alert at once; between two of them a second or so passes without any.
     alerts_batch: Annotated[float, Field(ge=5, le=3600)] = 300.0
 
@@ -99,6 +100,8 @@ class JobConfig(Settings):
     window_s: Annotated[int, Field(ge=1, le=86_400)] = 60
     # A camera's window closes when the camera's own frames are so far past its end.
     allowed_lateness_s: Annotated[float, Field(ge=0, le=86_400)] = 5.0
+    # Windows of gold.model_detections: what is judged in windows of so many seconds, or a multiple.
+    model_window_s: Annotated[int, Field(ge=1, le=3600)] = 10
     # A batch dated further ahead of its arrival than this is refused: one wrong clock must not close every window.
     max_future_s: Seconds = 60.0
 

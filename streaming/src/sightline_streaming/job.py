@@ -64,6 +64,7 @@ class Job:
     start: Callable[[JobContext], tuple[StreamingQuery, ...]]
     # A real-time query never comes to the end of its input.
     drains: bool = True
+    reads_cameras: bool = True
     # Work that needs no Spark, done on a one-machine driver while its JVM starts.
     prepare: Callable[[], None] = lambda: None
 

@@ -28,7 +28,9 @@ HEADER = np.dtype(
         ("captured_us", np.int64),
         ("first_frame", np.int64),
         ("arrived_us", np.int64),  # set after reading
+        ("node_at", np.int64),
         ("camera_at", np.int64),
+        ("model_name_at", np.int64),
         ("model_at", np.int64),
         ("offsets_at", np.int64),
         ("counts_at", np.int64),
@@ -38,7 +40,9 @@ HEADER = np.dtype(
         ("appearance_at", np.int64),
         ("px_per_unit_x", np.float64),  # of the boxes
         ("px_per_unit_y", np.float64),
+        ("node_length", np.int32),
         ("camera_length", np.int32),
+        ("model_name_length", np.int32),
         ("model_length", np.int32),
         ("frames", np.int32),
         ("detections", np.int32),
@@ -56,7 +60,7 @@ HEADER = np.dtype(
 )
 
 # Field numbers of detection.proto.
-_SCHEMA_VERSION, _CAMERA_ID, _MODEL_VERSION = 1, 3, 5
+_SCHEMA_VERSION, _NODE_ID, _CAMERA_ID, _MODEL_NAME, _MODEL_VERSION = 1, 2, 3, 4, 5
 _SESSION, _SEQ, _CAPTURED_US, _WIDTH, _HEIGHT, _FRAME_RATE, _FIRST_FRAME, _SKIPPED, _END = 7, 8, 9, 10, 11, 12, 13, 14, 15
 _OFFSETS, _COUNTS, _BOXES, _SCORES, _CLASSES, _APPEARANCE = 16, 17, 18, 19, 20, 21
 _APPEARANCE_SIZE, _APPEARANCE_EVEN = 22, 23
@@ -186,8 +190,12 @@ def _fill(header: Record, number: npt.NDArray[np.int64], place: npt.NDArray[np.i
     header.frame_rate_mhz = number[_FRAME_RATE] & 0xFFFFFFFF
     header.frames_skipped = number[_SKIPPED] & 0xFFFFFFFF
     header.end_of_session = number[_END] != 0
+    header.node_at = place[_NODE_ID]
+    header.node_length = length[_NODE_ID]
     header.camera_at = place[_CAMERA_ID]
     header.camera_length = length[_CAMERA_ID]
+    header.model_name_at = place[_MODEL_NAME]
+    header.model_name_length = length[_MODEL_NAME]
     header.model_at = place[_MODEL_VERSION]
     header.model_length = length[_MODEL_VERSION]
     header.appearance_at = place[_APPEARANCE]

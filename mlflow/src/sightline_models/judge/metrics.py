@@ -1,0 +1,206 @@
+"""The metrics of a comparison: what each pair of windows says of the canary, and whether it left its margin.
+
+A metric here knows nothing of tests or decisions; it makes samples. The downstream metrics are what the centre received and
+tracked, so that a version whose detections never arrive is seen even where its node is content.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from sightline_contract.rollout import SCORE_BINS
+from sightline_models.judge import distances
+from sightline_models.judge.figures import ArmWindow
+from sightline_models.judge.pairs import LATENCY_BINS, Offset, Pair, pooled
+from sightline_models.judge.rules import Rules
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One window of one metric. ``at_us`` is where the window begins."""
+
+    at_us: int
+    hour: int
+    canary: float
+    control: float
+    effect: float
+    bad: bool
+
+
+@dataclass(frozen=True)
+class Series:
+    """A metric over time. ``label`` is what an operator reads; ``p0`` the share of bad windows of a good version."""
+
+    name: str
+    label: str
+    margin: float
+    p0: float
+    samples: list[Sample] = field(default_factory=list)
+
+
+# name -> label; the order is that of tables.
+LABELS = {
+    "agreement": "agreement in the shadow: matched of all seen",
+    "score_psi": "confidence: PSI",
+    "score_ks": "confidence: KS distance",
+    "mean_score": "confidence: difference of the mean score",
+    "detections_per_frame": "detections a frame: ratio",
+    "class_mix": "class mix: total variation",
+    "latency_p95": "latency p95: ratio",
+    "error_rate": "inference errors: rate above the control's",
+    "gross_errors": "inference errors: rate",
+    "received_per_frame": "detections a frame received at the centre: ratio",
+    "tracks_per_frame": "tracks a frame: ratio",
+    "silence": "canaries that do not report: share above the control's",
+    "reverted": "canaries that gave the version up: share",
+    "silent_nodes": "canaries not heard of: share",
+}
+
+
+def error_rate(window: ArmWindow) -> float:
+    """Frames on which the model failed, of those that it was given."""
+    return window.errors / max(window.frames, window.errors, 1)
+
+
+def detections_per_frame(window: ArmWindow) -> float:
+    """Half a detection is added, so that none at all has a ratio, too."""
+    return (window.detections + 0.5) / max(window.frames, 1)
+
+
+def latency_p95(window: ArmWindow) -> float | None:
+    """Milliseconds; None where nothing was inferred."""
+    return latency_ms(window, 95)
+
+
+def latency_ms(window: ArmWindow, percent: float) -> float | None:
+    """A percentile in milliseconds; None where nothing was inferred."""
+    counts = distances.counts_of(window.latency_counts, LATENCY_BINS)
+    return distances.latency_percentile(counts, percent) if counts.sum() else None
+
+
+def received_per_frame(window: ArmWindow) -> float | None:
+    """Detections a frame as they reached the centre; None where no frame did."""
+    return (window.received_detections + 0.5) / window.received_frames if window.received_frames else None
+
+
+def tracks_per_frame(window: ArmWindow) -> float | None:
+    """Tracks that began, a frame; None where the tracker does not run."""
+    return None if window.tracks is None else (window.tracks + 0.5) / max(window.frames, 1)
+
+
+def series_of(pairs: Sequence[Pair], offset: Offset, rules: Rules) -> list[Series]:
+    """All metrics that compare the arms, over the same pairs."""
+    margins, share = rules.margins, rules.bad_share
+    by_frames = list(pooled(pairs, lambda pair: _has_frames(pair, rules.min_frames)))
+    by_expected = list(pooled(pairs, lambda pair: _has_expected(pair, rules)))
+    by_detections = list(pooled(pairs, lambda pair: _has_detections(pair, rules.min_detections)))
+    by_few_frames = pooled(pairs, lambda pair: _has_attempts(pair, max(rules.min_frames // 10, 1)))
+    by_received = list(pooled(pairs, lambda pair: _has_received(pair, rules)))
+    by_tracks = list(pooled([p for p in pairs if p.canary.tracks is not None and p.control.tracks is not None], _has_tracks))
+    return [
+        *_scores(by_detections, offset, rules),
+        _ratio("detections_per_frame", detections_per_frame, by_expected, offset, margins.detections_ratio, share),
+        _class_mix(by_detections, offset, rules),
+        _ratio("latency_p95", latency_p95, by_frames, offset, margins.latency_p95_ratio, share, slower_only=True),
+        _errors("error_rate", pooled(pairs, lambda p: _has_attempts(p, rules.min_frames)), margins.error_rate, share, True),
+        _errors("gross_errors", by_few_frames, margins.gross_error_rate, rules.gross_share, False),
+        _ratio("received_per_frame", received_per_frame, by_received, offset, margins.received_ratio, share),
+        _ratio("tracks_per_frame", tracks_per_frame, by_tracks, offset, margins.tracks_ratio, share),
+    ]
+
+
+def _has_frames(pair: Pair, least: int) -> bool:
+    return min(pair.canary.frames, pair.control.frames) >= least
+
+
+def _has_attempts(pair: Pair, least: int) -> bool:
+    return max(pair.canary.frames, pair.canary.errors) >= least and max(pair.control.frames, pair.control.errors) >= least
+
+
+def _has_detections(pair: Pair, least: int) -> bool:
+    return min(pair.canary.detections, pair.control.detections) >= least
+
+
+def _has_expected(pair: Pair, rules: Rules) -> bool:
+    """Enough detections if the canary's rate is the control's: a canary that sees nothing must not wait for ever."""
+    expected = detections_per_frame(pair.control) * min(pair.canary.frames, pair.control.frames)
+    return _has_frames(pair, rules.min_frames) and expected >= rules.min_detections
+
+
+def _has_received(pair: Pair, rules: Rules) -> bool:
+    frames = min(pair.canary.received_frames, pair.control.received_frames)
+    rate = received_per_frame(pair.control)
+    return frames >= rules.min_frames and rate is not None and rate * frames >= rules.min_detections
+
+
+def _has_tracks(pair: Pair) -> bool:
+    """Thirty tracks are expected: their number's own noise is then below a fifth."""
+    rate = tracks_per_frame(pair.control)
+    return rate is not None and rate * min(pair.canary.frames, pair.control.frames) >= 30
+
+
+def _sample(pair: Pair, canary: float, control: float, effect: float, bad: bool) -> Sample:
+    return Sample(pair.canary.start_us, pair.hour, canary, control, effect, bad)
+
+
+def _scores(pairs: Sequence[Pair], offset: Offset, rules: Rules) -> list[Series]:
+    margins = rules.margins
+    limits = {"score_psi": margins.score_psi, "score_ks": margins.score_ks, "mean_score": margins.mean_score}
+    made = {name: Series(name, LABELS[name], limit, rules.bad_share) for name, limit in limits.items()}
+    for pair in pairs:
+        canary = distances.counts_of(pair.canary.score_counts, SCORE_BINS)
+        control = offset.expected_scores(distances.counts_of(pair.control.score_counts, SCORE_BINS))
+        if not (canary.sum() and control.sum()):
+            continue
+        means = distances.mean_score(canary), distances.mean_score(control)
+        effects = {
+            "score_psi": distances.score_psi(canary, control),
+            "score_ks": distances.ks_distance(canary, control),
+            "mean_score": means[0] - means[1],
+        }
+        for name, effect in effects.items():
+            made[name].samples.append(_sample(pair, *means, effect, abs(effect) > limits[name]))
+    return list(made.values())
+
+
+def _class_mix(pairs: Sequence[Pair], offset: Offset, rules: Rules) -> Series:
+    """The figures beside the distance are the shares of the control's commonest class."""
+    series = Series("class_mix", LABELS["class_mix"], rules.margins.class_mix, rules.bad_share)
+    for pair in pairs:
+        canary, control = distances.class_counts([pair.canary.class_counts, offset.expected_classes(pair.control.class_counts)])
+        if not (canary.sum() and control.sum()):
+            continue
+        effect = distances.total_variation(canary, control)
+        top = int(control.argmax())
+        shares = float(canary[top] / canary.sum()), float(control[top] / control.sum())
+        series.samples.append(_sample(pair, *shares, effect, effect > series.margin))
+    return series
+
+
+def _ratio(
+    name: str,
+    of: Callable[[ArmWindow], float | None],
+    pairs: Sequence[Pair],
+    offset: Offset,
+    margin: float,
+    p0: float,
+    slower_only: bool = False,
+) -> Series:
+    series = Series(name, LABELS[name], margin, p0)
+    expected = offset.ratio(of)
+    for pair in pairs:
+        canary, control = of(pair.canary), of(pair.control)
+        if canary is None or not control:
+            continue
+        effect = canary / (control * expected)
+        bad = effect > margin or (not slower_only and effect < 1 / margin)
+        series.samples.append(_sample(pair, canary, control * expected, effect, bad))
+    return series
+
+
+def _errors(name: str, pairs: Iterable[Pair], margin: float, p0: float, above_control: bool) -> Series:
+    series = Series(name, LABELS[name], margin, p0)
+    for pair in pairs:
+        canary, control = error_rate(pair.canary), error_rate(pair.control)
+        effect = canary - control if above_control else canary
+        series.samples.append(_sample(pair, canary, control, effect, effect > margin))
+    return series
