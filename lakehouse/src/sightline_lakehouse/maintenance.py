@@ -1,7 +1,8 @@
 """Keeping tables small and quick: rows past their retention go, small files become large ones, unused files go.
 
-No row of an append-only table goes. Deleting, compacting and vacuuming disturb no streaming writer, which only appends. A file that a table no longer uses stays
-for ``delta.deletedFileRetentionDuration`` (ddl.py), so that a reader of an older version can finish.
+No row of an append-only table goes. Deleting, compacting and vacuuming disturb no streaming writer, which only appends. A
+file that a table no longer uses stays for ``delta.deletedFileRetentionDuration`` (ddl.py), so that a reader of an older version
+can finish.
 """
 
 from __future__ import annotations

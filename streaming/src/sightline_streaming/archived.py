@@ -91,15 +91,16 @@ def _row_of(received: Received) -> tuple[Table | None, Row]:
         message = kind.message.model_validate_json(received.value or b"")
         columns = message.model_dump() | kind.extra_columns(message, received.timestamp_us)
     except ValidationError as error:
-        return DEAD_LETTERS, _dead_letter(received, f"not {kind.message.__name__}: {explain(error)}")
+        return DEAD_LETTERS, dead_letter(received, f"not {kind.message.__name__}: {explain(error)}")
     except OverflowError:
-        return DEAD_LETTERS, _dead_letter(received, f"not {kind.message.__name__}: a time is out of range")
+        return DEAD_LETTERS, dead_letter(received, f"not {kind.message.__name__}: a time is out of range")
     if kind.table is None:
         return None, {}
     return kind.table, {column.name: columns[column.name] for column in kind.table.columns}
 
 
-def _dead_letter(received: Received, reason: str) -> Row:
+def dead_letter(received: Received, reason: str) -> Row:
+    """A message's row in quarantine.dead_letters."""
     return {
         "source_topic": received.topic,
         "source_partition": received.partition,

@@ -73,7 +73,14 @@ def export_clip(
         try:
             _appear(made, request.out)
         except OSError as error:
-            failed = _record(AuditKind.CLIP_EXPORT_FAILED, request, now, exported, export=record.record_id, error=error.strerror or str(error))
+            failed = _record(
+                AuditKind.CLIP_EXPORT_FAILED,
+                request,
+                now,
+                exported,
+                export=record.record_id,
+                error=error.strerror or str(error),
+            )
             record_audit(failed)
             raise StorageError(
                 f"{request.out}: cannot be written ({error.strerror}): free the disk or choose another place"

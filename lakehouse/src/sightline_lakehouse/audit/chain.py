@@ -44,7 +44,7 @@ class Entry(NamedTuple):
     @property
     def says(self) -> tuple[str | None, ...]:
         """All that the record states but for its time: a repetition states the same."""
-        return self[:5] + (self.camera_id, self.details)
+        return (*self[:5], self.camera_id, self.details)
 
 
 class Row(NamedTuple):

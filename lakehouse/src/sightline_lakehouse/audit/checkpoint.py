@@ -8,6 +8,7 @@ old ones stay good when their certificate ends.
 
 import base64
 import binascii
+import os
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,6 +26,7 @@ from sightline_contract.errors import ConfigError, TrustError
 from sightline_contract.manifest import Envelope, Signature
 from sightline_contract.settings import Settings, explain
 
+PASSPHRASE_VARIABLE: Final = "SIGHTLINE_SIGNER_PASSPHRASE"  # noqa: S105 - its name, not its value
 PAYLOAD_TYPE: Final = "application/vnd.sightline.audit-checkpoint+json"
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -57,9 +59,12 @@ class Signer:
         """Read the files; raises ConfigError."""
         try:
             self._certificate = x509.load_pem_x509_certificate(_read(certificate))
-            private = load_pem_private_key(_read(key), None)
+            content = _read(key)
+            passphrase = os.environ.get(PASSPHRASE_VARIABLE, "").encode() if b"ENCRYPTED" in content else None
+            private = load_pem_private_key(content, passphrase)
         except (ValueError, TypeError) as error:
-            raise ConfigError(f"{certificate}, {key}: are no certificate and key that can be read (PEM, no password)") from error
+            what = f"{certificate}, {key}: are no certificate and key that can be read (PEM)"
+            raise ConfigError(f"{what}: give those of one signer; of a locked key set {PASSPHRASE_VARIABLE}") from error
         if not isinstance(private, ec.EllipticCurvePrivateKey) or private.public_key() != self._certificate.public_key():
             raise ConfigError(f"{key}: is not the ECDSA key of {certificate}: give both files of 'sightline pki issue'")
         if not _may_sign(self._certificate):

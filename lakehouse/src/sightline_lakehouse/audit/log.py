@@ -1,13 +1,14 @@
 """Reading and extending gold.audit_log and gold.audit_checkpoints through delta-rs, and the rows' Arrow form.
 
 The log has one writer. Two at once would chain two rows to the same one: each append carries Delta's transaction mark
-``sightline-audit`` and is made on the version that was read, so the second is refused (Delta's protocol: two transactions of one
-application conflict). The place in the topic up to which records are in the log is in its rows: no checkpoint of a query is
-needed to go on.
+``sightline-audit`` and is made on the version that was read, so the second is refused (Delta's protocol: two transactions of
+one application conflict). The place in the topic up to which records are in the log is in its rows: no checkpoint of a query
+is needed to go on.
 """
 
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -90,23 +91,22 @@ class AuditLog:
         """How far the log goes."""
         newest, offsets = 0, dict[tuple[str, int], int]()
         columns = ["seq", "source_topic", "source_partition", "source_offset"]
-        for batch in self._data().to_batches(columns=columns):
-            if batch.num_rows == 0:
-                continue
-            newest = max(newest, pc.max(batch["seq"]).as_py() or 0)
-            grouped = pa.Table.from_batches([batch]).group_by(columns[1:3]).aggregate([("source_offset", "max")])
-            for row in grouped.to_pylist():
-                place = row["source_topic"], row["source_partition"]
-                offsets[place] = max(offsets.get(place, -1), row["source_offset_max"])
+        with self._told():
+            for batch in self._log.to_pyarrow_dataset().to_batches(columns=columns):
+                part = pa.Table.from_batches([batch])
+                newest = max(newest, pc.max(part["seq"]).as_py() or 0)
+                for row in part.group_by(columns[1:3]).aggregate([("source_offset", "max")]).to_pylist():
+                    place = row["source_topic"], row["source_partition"]
+                    offsets[place] = max(offsets.get(place, -1), row["source_offset_max"])
         if newest == 0:
             return Newest()
-        (head, *_) = self._data().to_table(columns=["hash"], filter=ds.field("seq") == newest)["hash"].to_pylist()
+        (head, *_) = self._table(columns=["hash"], filter=ds.field("seq") == newest)["hash"].to_pylist()
         return Newest(newest, head, offsets)
 
     def entries(self, record_ids: Iterable[str]) -> list[Entry]:
         """What the log holds under these ids."""
         wanted = ds.field("record_id").isin(list(record_ids))
-        return [row.entry for row in rows_of(self._data().to_table(filter=wanted))]
+        return [row.entry for row in rows_of(self._table(filter=wanted))]
 
     def rows(self, first: int = 1, last: int | None = None) -> Iterator[Row]:
         """Rows ``first`` to ``last`` in their order, few at a time in memory."""
@@ -118,7 +118,7 @@ class AuditLog:
             # Rows of one number stay together.
             end = int(np.searchsorted(numbers, numbers[min(start + _AT_ONCE, len(numbers)) - 1], "right"))
             low, high = int(numbers[start]), int(numbers[end - 1])
-            part = self._data().to_table(filter=(ds.field("seq") >= low) & (ds.field("seq") <= high))
+            part = self._table(filter=(ds.field("seq") >= low) & (ds.field("seq") <= high))
             if part.num_rows != end - start:
                 raise StorageError(
                     f"{self._log.table_uri}: rows {low} to {high}: {end - start} stand in its files and {part.num_rows} are "
@@ -127,9 +127,22 @@ class AuditLog:
             yield from rows_of(part.sort_by("seq"))
             start = end
 
+    def newest_rows(self, limit: int, kind: str | None = None, since_us: int | None = None) -> list[Row]:
+        """The newest rows, oldest first; of one kind, or received from ``since_us`` on, where that is given."""
+        wanted = ds.field("seq").is_valid()
+        if kind is not None:
+            wanted &= ds.field("kind") == kind
+        if since_us is not None:
+            wanted &= ds.field("received_at") >= pa.scalar(since_us, pa.timestamp("us", "UTC"))
+        numbers = np.sort(self._table(columns=["seq"], filter=wanted)["seq"].to_numpy())
+        if not len(numbers):
+            return []
+        wanted &= ds.field("seq") >= int(numbers[-limit:][0])
+        return list(rows_of(self._table(filter=wanted).sort_by("seq")))
+
     def unnumbered(self) -> int:
         """How many rows have no number, which no writer of ours leaves."""
-        return int(self._data().count_rows(filter=ds.field("seq").is_null()))
+        return int(self._table(columns=["seq"], filter=ds.field("seq").is_null()).num_rows)
 
     def append(self, rows: Iterable[Row]) -> None:
         """Add rows behind those that were read; raises StorageError, also where another writer was quicker."""
@@ -158,11 +171,20 @@ class AuditLog:
 
     def _numbers(self) -> "npt.NDArray[np.int64]":
         """The number of every row, ascending: 8 bytes a row."""
-        column = self._data().to_table(columns=["seq"])["seq"].drop_null()
+        column = self._table(columns=["seq"])["seq"].drop_null()
         return np.sort(column.to_numpy())
 
-    def _data(self) -> ds.Dataset:
-        return self._log.to_pyarrow_dataset()
+    def _table(self, **wanted: Any) -> pa.Table:
+        with self._told():
+            return self._log.to_pyarrow_dataset().to_table(**wanted)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except (pa.ArrowException, DeltaError, OSError) as error:
+            reason = str(error).partition("\n")[0]
+            raise StorageError(f"{self._log.table_uri}: a file cannot be read ({reason}): restore it from a copy") from error
 
 
 def _open(location: str, options: dict[str, str] | None) -> DeltaTable:

@@ -199,7 +199,11 @@ class Verifier:
 
     def _note_move(self, seq: int, stood: int) -> None:
         last = self._found[-1] if self._found else None
-        if last and last.fault is Fault.MOVED and (last.last, last.what) == (seq - 1, _moved_by(stood - seq, last.first, seq - 1)):
+        if (
+            last
+            and last.fault is Fault.MOVED
+            and (last.last, last.what) == (seq - 1, _moved_by(stood - seq, last.first, seq - 1))
+        ):
             self._found[-1] = Finding(Fault.MOVED, last.first, seq, _moved_by(stood - seq, last.first, seq))
         else:
             self._found.append(Finding(Fault.MOVED, seq, seq, _moved_by(stood - seq, seq, seq)))
