@@ -94,11 +94,31 @@ class NodeStatus(Message):
     clock_offset_ms: float | None = None
 
 
+class AuditKind(StrEnum):
+    """What audit records are about. A record of another kind is kept all the same."""
+
+    CLIP_EXPORTED = "clip_exported"
+    CLIP_EXPORT_FAILED = "clip_export_failed"
+    DATA_EXPORTED = "data_exported"
+    MODEL_REGISTERED = "model_registered"
+    ALIAS_MOVED = "alias_moved"
+    ROLLOUT_STARTED = "rollout_started"
+    ROLLOUT_STEP = "rollout_step"
+    ROLLOUT_PAUSED = "rollout_paused"
+    ROLLOUT_RESUMED = "rollout_resumed"
+    ROLLOUT_ABORTED = "rollout_aborted"
+    ROLLOUT_COMPLETED = "rollout_completed"
+    ROLLOUT_ROLLED_BACK = "rollout_rolled_back"
+    AB_STARTED = "ab_started"
+    AB_ENDED = "ab_ended"
+    UNREADABLE = "unreadable"  # the log's own: a message that is no audit record, kept as it came
+
+
 class AuditRecord(Message):
     """Something that a person, or the product in their name, did with data or models. A repetition has the same id."""
 
     record_id: str
-    kind: str  # such as clip_exported
+    kind: str  # an AuditKind, or a newer release's
     node_id: str
     actor: str  # user who ran the command
     reason: str

@@ -60,7 +60,12 @@ ROLLOUT_PLANS = Topic(
 )  # fmt: skip
 AUDIT = Topic(
     "audit", "node_id", "AuditRecord (JSON)", "What people did with data or models: who, what, why. Kept for good.",
-    partitions=1, config={"retention.ms": "-1"},
+    partitions=1, config={"retention.ms": "-1", "message.timestamp.type": "LogAppendTime"},
+)  # fmt: skip
+AUDIT_CHECKPOINTS = Topic(
+    "audit_checkpoints", "seq of the log's newest row", "DSSE envelope (JSON)",
+    "Signed statements of how far the audit log went, outside of the lakehouse. Kept for good.", partitions=1,
+    config={"retention.ms": "-1", "message.timestamp.type": "LogAppendTime"},
 )  # fmt: skip
 DEAD_LETTERS = Topic(
     "dead_letters", "camera_id", "the refused message, reason and coordinates in headers", "Messages that break the contract.",
@@ -69,5 +74,5 @@ DEAD_LETTERS = Topic(
 
 ALL_TOPICS: tuple[Topic, ...] = (
     DETECTIONS, EVENTS, ALERTS, OBJECT_COUNTS, SCENE_EVENTS, NODE_STATUS, MODEL_ROLLOUT, MODEL_STATUS,
-    ROLLOUT_PLANS, AUDIT, DEAD_LETTERS,
+    ROLLOUT_PLANS, AUDIT, AUDIT_CHECKPOINTS, DEAD_LETTERS,
 )  # fmt: skip

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from deltalake import DeltaTable
     from pyspark.sql import SparkSession
 
-# appendOnly is not among them: it would forbid the deletes that keep retention_days.
 TABLE_PROPERTIES: Final = {
     # A streaming writer commits every few seconds, and a checkpoint costs its micro-batch several: one in a hundred.
     "delta.checkpointInterval": "100",
@@ -29,6 +28,11 @@ TABLE_PROPERTIES: Final = {
     "delta.deletedFileRetentionDuration": "interval 7 days",
     "delta.logRetentionDuration": "interval 7 days",
 }
+
+
+def table_properties(table: Table) -> dict[str, str]:
+    """The table's Delta properties. appendOnly would forbid the deletes that keep retention_days."""
+    return TABLE_PROPERTIES | ({"delta.appendOnly": "true"} if table.append_only else {})
 
 
 def is_local(root: str) -> bool:
@@ -52,7 +56,7 @@ def create_table_sql(table: Table, root: str) -> str:
     """The statement that creates the table below ``root`` unless it is there."""
     columns = ",\n  ".join(map(_column_sql, table.columns))
     partitions = ", ".join(f"`{name}`" for name in table.partition_by)
-    properties = ", ".join(f"{_text(key)} = {_text(value)}" for key, value in sorted(TABLE_PROPERTIES.items()))
+    properties = ", ".join(f"{_text(key)} = {_text(value)}" for key, value in sorted(table_properties(table).items()))
     return (
         f"CREATE TABLE IF NOT EXISTS {path_identifier(table_location(root, table))} (\n  {columns}\n) USING DELTA\n"
         f"PARTITIONED BY ({partitions})\nCOMMENT {_text(table.description)}\nTBLPROPERTIES ({properties})"
@@ -93,7 +97,7 @@ def create_local_tables(root: str, tables: tuple[Table, ...] = ALL_TABLES) -> No
                 mode="ignore",
                 partition_by=list(table.partition_by),
                 description=table.description,
-                configuration=dict(TABLE_PROPERTIES),
+                configuration=table_properties(table),
             )
             _add_missing_columns(created, table)
         except (OSError, DeltaError) as error:

@@ -1,7 +1,8 @@
 """Keeping tables small and quick: rows past their retention go, small files become large ones, unused files go.
 
-Deleting, compacting and vacuuming disturb no streaming writer, which only appends. A file that a table no longer uses stays
-for ``delta.deletedFileRetentionDuration`` (ddl.py), so that a reader of an older version can finish.
+No row of an append-only table goes. Deleting, compacting and vacuuming disturb no streaming writer, which only appends. A
+file that a table no longer uses stays for ``delta.deletedFileRetentionDuration`` (ddl.py), so that a reader of an older version
+can finish.
 """
 
 from __future__ import annotations
@@ -50,14 +51,17 @@ def _few_listing_tasks(spark: SparkSession) -> Iterator[None]:
 
 def _maintain(spark: SparkSession, root: str, table: Table, today: date) -> Maintained:
     name = path_identifier(table_location(root, table))
-    first_kept = today - timedelta(days=table.retention_days)
-    # Whole partitions: the delete drops files and rewrites none.
-    expired = spark.sql(f"DELETE FROM {name} WHERE event_date < DATE'{first_kept}'").collect()[0]  # noqa: S608
+    expired = 0
+    if not table.append_only:
+        first_kept = today - timedelta(days=table.retention_days)
+        # Whole partitions: the delete drops files and rewrites none.
+        deleted = spark.sql(f"DELETE FROM {name} WHERE event_date < DATE'{first_kept}'")  # noqa: S608
+        expired = deleted.collect()[0]["num_affected_rows"]
     compacted = spark.sql(f"OPTIMIZE {name}").collect()[0]
     spark.sql(f"VACUUM {name}").collect()
     return Maintained(
         table=table.full_name,
-        rows_expired=expired["num_affected_rows"],
+        rows_expired=expired,
         files_added=compacted["metrics"]["numFilesAdded"],
         files_removed=compacted["metrics"]["numFilesRemoved"],
     )

@@ -68,6 +68,7 @@ COMMANDS = (
         "pki", "Certificates of nodes and brokers, and their rights.", "sightline_edge.security.commands", "pki_app", "edge"
     ),
     LazyCommand("models", "List, fetch and check detectors.", "sightline.models", "models_app", "models"),
+    LazyCommand("audit", "Verify, show and sign the audit log.", "sightline.audit.commands", "audit_app", "stack"),
     LazyCommand("bench", "Measure how good and how fast it is.", "sightline.bench", "bench_app", "bench"),
     LazyCommand("plan", "Project cores, memory and storage for so many cameras.", "sightline.plan", "plan_command", "stack"),
     LazyCommand("simulate", "Simulate cameras with known truth.", "sightline.simulate", "simulate_command", "stack"),

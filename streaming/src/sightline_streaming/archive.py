@@ -1,18 +1,21 @@
 """Archive: what the topics said, kept as Delta tables.
 
 ``archive-detections`` keeps every DetectionBatch as received, for replay. ``archive-messages`` keeps alerts and heartbeats
-as rows, and dead-letters what breaks its topic's contract, events included: the alert query itself passes over those. Both
-are exactly once in Delta; dead letters also go to Kafka, at least once.
+as rows, and dead-letters what breaks its topic's contract, events included: the alert query itself passes over those.
+``archive-audit`` (audit.py) chains the audit records. All are exactly once in Delta; dead letters also go to Kafka, at least
+once.
 """
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F  # noqa: N812 - the name that Spark's users know
 from pyspark.sql.streaming.query import StreamingQuery
 
-from sightline_contract.topics import DEAD_LETTERS, DETECTIONS
+from sightline_contract.topics import AUDIT, AUDIT_CHECKPOINTS, DEAD_LETTERS, DETECTIONS
+from sightline_lakehouse.tables import AUDIT_CHECKPOINTS as AUDIT_CHECKPOINTS_TABLE
+from sightline_lakehouse.tables import AUDIT_LOG, DETECTIONS_RAW
 from sightline_lakehouse.tables import DEAD_LETTERS as DEAD_LETTERS_TABLE
-from sightline_lakehouse.tables import DETECTIONS_RAW
 from sightline_streaming.archived import KINDS, Received, sort_messages
+from sightline_streaming.audit import start_audit
 from sightline_streaming.delta_sink import BatchSink
 from sightline_streaming.job import Job, JobContext
 from sightline_streaming.kafka import micro_batch_options, read_topics
@@ -44,7 +47,7 @@ def write_messages(context: JobContext, messages: DataFrame, batch_id: int) -> N
 
 
 def start(context: JobContext) -> tuple[StreamingQuery, ...]:
-    """Start the queries ``archive-detections`` and ``archive-messages``."""
+    """Start the queries ``archive-detections``, ``archive-messages`` and ``archive-audit``."""
     config = context.config
     trigger = context.trigger(config.trigger_s.archive)
     options = micro_batch_options(config)
@@ -60,12 +63,18 @@ def start(context: JobContext) -> tuple[StreamingQuery, ...]:
     writer = messages.writeStream.foreachBatch(lambda batch, batch_id: write_messages(context, batch, batch_id))
     checkpoint = context.claim("archive-messages", [kind.table for kind in KINDS if kind.table])
     writer = writer.option("checkpointLocation", checkpoint).queryName("archive-messages")
-    return detections, writer.trigger(**trigger).start()
+    return detections, writer.trigger(**trigger).start(), start_audit(context)
 
 
 JOB = Job(
     "archive",
-    topics=(DETECTIONS, *(kind.topic for kind in KINDS), DEAD_LETTERS),
-    tables=(DETECTIONS_RAW, *(kind.table for kind in KINDS if kind.table), DEAD_LETTERS_TABLE),
+    topics=(DETECTIONS, *(kind.topic for kind in KINDS), AUDIT, AUDIT_CHECKPOINTS, DEAD_LETTERS),
+    tables=(
+        DETECTIONS_RAW,
+        *(kind.table for kind in KINDS if kind.table),
+        AUDIT_LOG,
+        AUDIT_CHECKPOINTS_TABLE,
+        DEAD_LETTERS_TABLE,
+    ),
     start=start,
 )

@@ -72,6 +72,15 @@ class KafkaConfig(Settings):
         return options
 
 
+class AuditConfig(Settings):
+    """Who signs checkpoints of the audit log: PEM files of 'sightline pki issue NAME --signer', kept outside of the tables."""
+
+    signer_certificate: Path
+    signer_key: Path
+    # Certificate of the authority that issued it, whose signers' earlier checkpoints are believed.
+    trust: Path
+
+
 class Triggers(Settings):
     """How often each job begins a micro-batch, s; one that takes longer is followed by the next at once."""
 
@@ -112,6 +121,8 @@ class JobConfig(Settings):
     # driver, whose Python holds five times as much. Less than arrives in trigger_s.facts would never catch up.
     max_fact_bytes_per_trigger: Annotated[int, Field(ge=1)] = 128 << 20
     trigger_s: Triggers = Triggers()
+    # Without it nobody signs the audit log, unless 'sightline audit checkpoint' does.
+    audit: AuditConfig | None = None
 
     # Further settings of Spark, above ours.
     spark: dict[str, str] = Field(default_factory=dict)

@@ -60,5 +60,30 @@ def count_partitions(kafka: KafkaConfig, topics: Iterable[str]) -> dict[str, int
     return {name: len(known[name].partitions) for name in wanted}
 
 
+def newest_message(kafka: KafkaConfig, topic: Topic) -> bytes | None:
+    """The value of the newest message of a topic's first partition, None where there is none; raises BrokerError."""
+    from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+    options = {"group.id": "newest", "enable.auto.commit": False, "log_level": 0}
+    consumer = Consumer({**kafka.librdkafka_options(), **options})
+    try:
+        first, end = consumer.get_watermark_offsets(TopicPartition(topic.name, 0), CHECK_TIMEOUT_S)
+        if end == first:
+            return None
+        consumer.assign([TopicPartition(topic.name, 0, end - 1)])
+        message = consumer.poll(CHECK_TIMEOUT_S)
+        if message is None or message.error():
+            raise BrokerError(f"topic {topic.name} at {kafka.bootstrap_servers}: gives no message: see whether Kafka runs")
+        value: bytes | None = message.value()
+    except KafkaException as error:
+        raise BrokerError(
+            f"topic {topic.name} at {kafka.bootstrap_servers}: {error.args[0].str()}: see whether Kafka runs"
+        ) from error
+    else:
+        return value
+    finally:
+        consumer.close()
+
+
 def _client_options(kafka: KafkaConfig) -> dict[str, str]:
     return {f"kafka.{name}": value for name, value in kafka.client_options().items()}

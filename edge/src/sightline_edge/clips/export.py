@@ -21,7 +21,7 @@ from pathlib import Path
 import av
 
 from sightline_contract.errors import ConfigError, StorageError
-from sightline_contract.events import AuditRecord
+from sightline_contract.events import AuditKind, AuditRecord
 from sightline_edge.clips.clock import Instant
 from sightline_edge.clips.ledger import LEDGER_FILE, Ledger, Segment
 from sightline_edge.clips.segment import TICKS_PER_S, Packet, iso_time
@@ -30,7 +30,6 @@ from sightline_edge.config import ClipsConfig
 
 # By the clip's file name. mp4 is what most players and browsers take.
 FORMATS = {".mp4": ("mp4", {"movflags": "use_metadata_tags+faststart"}), ".mkv": ("matroska", {})}
-EXPORTED, FAILED = "clip_exported", "clip_export_failed"
 
 
 @dataclass(frozen=True)
@@ -69,12 +68,19 @@ def export_clip(
     segments = _wanted(folder, limits, request, now)
     with _workplace(folder, request.camera_id) as made:
         exported = _join(folder, segments, request, made)
-        record = _record(EXPORTED, request, now, exported)
+        record = _record(AuditKind.CLIP_EXPORTED, request, now, exported)
         record_audit(record)
         try:
             _appear(made, request.out)
         except OSError as error:
-            failed = _record(FAILED, request, now, exported, export=record.record_id, error=error.strerror or str(error))
+            failed = _record(
+                AuditKind.CLIP_EXPORT_FAILED,
+                request,
+                now,
+                exported,
+                export=record.record_id,
+                error=error.strerror or str(error),
+            )
             record_audit(failed)
             raise StorageError(
                 f"{request.out}: cannot be written ({error.strerror}): free the disk or choose another place"
@@ -216,7 +222,7 @@ def _encoding(stream: "av.video.stream.VideoStream") -> tuple[int, int, bytes | 
     return stream.width, stream.height, stream.codec_context.extradata
 
 
-def _record(kind: str, request: Request, now: Instant, exported: Exported, **more: str) -> AuditRecord:
+def _record(kind: AuditKind, request: Request, now: Instant, exported: Exported, **more: str) -> AuditRecord:
     return AuditRecord(
         record_id=uuid.uuid4().hex,
         kind=kind,
