@@ -4,9 +4,10 @@ A tick is a stretch of simulated time; every node sees a few pictures in it, and
 clock is in the messages, so judge and agents see days where people see minutes.
 """
 
+import time
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -28,6 +29,8 @@ TARGETS = tuple(
     for architecture in ("x86_64", "aarch64")
 )
 _MINUTE_US = 60_000_000
+_DAY_US = 24 * 60 * _MINUTE_US
+_MORNING_US = 6 * 60 * _MINUTE_US
 _POLL_S = 0.0
 
 
@@ -39,8 +42,7 @@ class FleetOptions:
     sites: int = 5
     tick_minutes: float = 15.0  # of simulated time, in which a node reports once
     frames: int = 8  # that a node sees in a tick
-    # Simulated time of the start, UTC us: 2026-03-02, a Monday, 06:00.
-    start_us: int = 1_772_431_200_000_000
+    start_us: int = field(default_factory=lambda: next_morning_us(time.time_ns() // 1000))
     seed: int = 1
 
 
@@ -127,6 +129,11 @@ class Fleet:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+
+def next_morning_us(now_us: int) -> int:
+    """06:00 UTC after ``now_us``: certificates that are made before a simulation are valid in it."""
+    return (now_us // _DAY_US + 1) * _DAY_US + _MORNING_US
 
 
 def _places(options: FleetOptions) -> list[Place]:
