@@ -4,10 +4,9 @@ import base64
 import json
 from collections.abc import Callable
 
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer, TopicPartition
 from model_messages import START_US, figures, report
 
-from sightline.topic_content import read_topic
 from sightline_contract.rollout import DesiredModels, Figures, ModelStatus, Slot
 from sightline_contract.topics import MODEL_ROLLOUT, MODEL_STATUS
 from sightline_models.judge.rules import Rules
@@ -44,7 +43,9 @@ class SimulatedFleet:
     """Nodes by id, each with the version that it serves and shadows. ``does`` says what a version sees and takes."""
 
     def __init__(self, bootstrap: str, nodes: int, does: Does = as_usual) -> None:
-        self._bootstrap = bootstrap
+        options = {"bootstrap.servers": bootstrap, "group.id": "fleet", "enable.auto.commit": False, "fetch.wait.max.ms": 5}
+        self._consumer = Consumer(options)
+        self._consumer.assign([TopicPartition(MODEL_ROLLOUT.name, 0, 0)])
         self._producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 0})
         self.does = does
         self.second = 0
@@ -52,6 +53,13 @@ class SimulatedFleet:
         self.shadow: dict[str, str | None] = dict.fromkeys(self.live)
         self.desired: dict[str, DesiredModels] = {}
         self.heard: list[DesiredModels] = []
+
+    def reset(self, does: Does) -> None:
+        """Nodes serve OLD again; one report tells so."""
+        self.does = does
+        self.step()
+        self.live, self.shadow = dict.fromkeys(self.live, OLD), dict.fromkeys(self.live)
+        self.step()
 
     def step(self) -> None:
         """Every node does what it was told, and reports its last five seconds."""
@@ -63,10 +71,9 @@ class SimulatedFleet:
         assert self._producer.flush(20) == 0
 
     def _follow(self) -> None:
-        self.heard = [
-            DesiredModels.model_validate_json(m.value() or b"") for m in read_topic(self._bootstrap, MODEL_ROLLOUT.name)
-        ]
-        for desired in self.heard:
+        for message in self._consumer.consume(1000, 0.05):
+            desired = DesiredModels.model_validate_json(message.value() or b"")
+            self.heard.append(desired)
             known = self.desired.get(desired.node_id)
             if known is None or known.revision < desired.revision:
                 self.desired[desired.node_id] = desired
