@@ -7,6 +7,7 @@
     ├── StateError            a streaming job's saved state that cannot be read
     ├── ModelError            a model file, card or catalogue entry that cannot be used
     │   └── TrustError        a bundle that must not be used: unsigned, expired, older, damaged, for another target
+    ├── RegistryError         the model registry does not answer, refuses, or holds something else than it should
     ├── BrokerError           Kafka does not answer, or refuses
     ├── PortInUseError        another process listens where a service of ours must
     ├── StorageError          a disk or object store that refuses a write
@@ -45,6 +46,10 @@ class ModelError(SightlineError):
 
 class TrustError(ModelError):
     """A bundle that must not be used: unsigned, expired, older, damaged, or for another target."""
+
+
+class RegistryError(SightlineError):
+    """The model registry does not answer, refuses, or holds something else than it should."""
 
 
 class BrokerError(SightlineError):

@@ -66,7 +66,7 @@ class ModelOutput(Settings):
 
 
 class ModelCard(Settings):
-    """A detector: its name, origin, licence, digest, input, output and labels."""
+    """A detector: its name, origin, licence, digest, input, output, labels, and what it was trained on."""
 
     name: str
     version: str
@@ -76,6 +76,7 @@ class ModelCard(Settings):
     input: ModelInput
     output: ModelOutput
     labels: tuple[str, ...] = COCO_80
+    training_data: str = ""  # which pictures, from where, under which licence
 
 
 def load_card(folder: Path) -> ModelCard:

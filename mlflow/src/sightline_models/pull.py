@@ -31,6 +31,7 @@ class CardDraft(Settings):
     input: ModelInput
     output: ModelOutput
     labels: tuple[str, ...] = COCO_80
+    training_data: str = ""
 
 
 def pull(name_or_path: str, into: Path, card: Path | None = None) -> Path:
@@ -41,10 +42,38 @@ def pull(name_or_path: str, into: Path, card: Path | None = None) -> Path:
     """
     path = Path(name_or_path).expanduser()
     if path.suffix == ".onnx" or path.is_file():
-        return _pull_file(path, into, card)
+        return pull_file(path, into, card)
     if card:
         raise ConfigError(f"--card describes an ONNX file, and {name_or_path} is a name: the catalogue has its card")
     return _pull_entry(load_catalogue().by_name(name_or_path), into)
+
+
+def pull_file(path: Path, into: Path, card: Path | None = None) -> Path:
+    """Put the ONNX file ``path`` into a folder below ``into``; ``card`` describes it where its layout cannot be told.
+
+    Raises ModelError, ConfigError or StorageError.
+    """
+    signature = read_signature(path)
+    digest = sha256_of(path)
+    known = load_catalogue().by_digest(digest)
+    described = _described(path, digest, card) if card else known.card if known else None
+    if described is None:
+        model_input, output = infer_layout(path, signature)
+        described = ModelCard(
+            name=path.stem,
+            version="local",
+            source=path.name,
+            licence="unknown",
+            digest=digest,
+            input=model_input,
+            output=output,
+        )
+    check_fits(path, signature, described.input, described.output)
+    folder = into / described.name
+    if is_whole(folder, digest) and load_card(folder) == described:
+        return folder
+    with _workplace(into) as work:
+        return _place(path, described, folder, Path(work))
 
 
 def is_whole(folder: Path, digest: str | None = None) -> bool:
@@ -70,30 +99,6 @@ def _pull_entry(entry: Entry, into: Path) -> Path:
             model = fetch_release(entry.name, entry.source, entry.digest, scratch)
         check_digest(entry.name, model, entry.digest)
         return _place(model, entry.card, folder, scratch)
-
-
-def _pull_file(path: Path, into: Path, card: Path | None) -> Path:
-    signature = read_signature(path)
-    digest = sha256_of(path)
-    known = load_catalogue().by_digest(digest)
-    described = _described(path, digest, card) if card else known.card if known else None
-    if described is None:
-        model_input, output = infer_layout(path, signature)
-        described = ModelCard(
-            name=path.stem,
-            version="local",
-            source=path.name,
-            licence="unknown",
-            digest=digest,
-            input=model_input,
-            output=output,
-        )
-    check_fits(path, signature, described.input, described.output)
-    folder = into / described.name
-    if is_whole(folder, digest) and load_card(folder) == described:
-        return folder
-    with _workplace(into) as work:
-        return _place(path, described, folder, Path(work))
 
 
 def _described(path: Path, digest: str, card: Path) -> ModelCard:
