@@ -50,6 +50,7 @@ class Controller:
         self._attested = attested
         rows = sorted(steps, key=lambda row: row.seq)
         self._state = fold(rows)
+        self.verdict: Verdict | None = None  # of the last step's answer, for people
         self._sent: dict[str, int] = {}  # revisions that this process has published
         # What the last row asked for may not have been done before the process ended.
         self._undone: tuple[Action, ...] = consequences(plan, rows[-1]) if rows else ()
@@ -131,7 +132,7 @@ class Controller:
             yield from self._ending(fleet)
             return
         yield from self._wishes()
-        verdict = self._verdict(fleet, answer)
+        verdict = self.verdict = self._verdict(fleet, answer)
         if verdict and verdict.decision is Decision.ROLL_BACK:
             yield _Row(StepName.ROLLED_BACK, verdict.reasons, metrics=verdict.metrics, counts=self._durations(fleet))
             yield from self._ending(fleet)

@@ -5,7 +5,7 @@ tracker comes later than reports, so the newest windows are read again with each
 starts again reads the same from the tables.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -25,6 +25,7 @@ _UNSETTLED: Final = 3  # windows that are read again
 class _Kept:
     """Rows of one question's windows."""
 
+    question: Question
     until_us: int  # end of the newest closed window
     settled_us: int  # what is before this is not read again
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -36,28 +37,29 @@ class Windows:
     def __init__(self, spark: SparkSession, root: str) -> None:
         self._spark = spark
         self._root = root
-        self._kept: dict[tuple[str, str, Question], _Kept] = {}
+        self._kept: dict[tuple[str, str], _Kept] = {}
         self.queries = 0
 
     def answer(self, plan: RolloutPlan, question: Question, now_us: int, statuses: Mapping[str, ModelStatus]) -> Answer:
-        """All closed windows that the question asks for."""
+        """All closed windows that the question asks for; of those before the version was served, those that have something."""
         horizon_us = closed_until_us(question, now_us, statuses, plan.rules.silent_after)
         if question.shadow:
             shadow = self._rows("shadow", plan, question, question.since_us, horizon_us)
             return Answer(shadow=tuple(ShadowWindow(**row) for row in shadow))
         arms = self._rows("arms", plan, question, question.since_us, horizon_us)
-        before = self._rows("before", plan, question, question.before_us, min(horizon_us, question.since_us))
-        return Answer(arms=_arm_windows(arms), before=_arm_windows(before))
-
-    def forget(self, rollout_id: str) -> None:
-        """Drop what is kept of a rollout that is over."""
-        self._kept = {key: kept for key, kept in self._kept.items() if key[0] != rollout_id}
+        window_us = round(plan.rules.window * _US)
+        first_us = question.since_us - (question.since_us - question.before_us) // window_us * window_us
+        before = self._rows("before", plan, question, first_us, min(horizon_us, question.since_us))
+        return Answer(arms=_arm_windows(arms), before=_arm_windows(row for row in before if row["nodes"]))
 
     def _rows(self, what: str, plan: RolloutPlan, question: Question, from_us: int, horizon_us: int) -> list[dict[str, Any]]:
         window_us = round(plan.rules.window * _US)
         until_us = from_us + max(0, horizon_us - from_us) // window_us * window_us
-        key = (plan.rollout_id, what, question)
-        kept = self._kept.setdefault(key, _Kept(from_us, from_us))
+        kept = self._kept.get((plan.rollout_id, what))
+        if kept is None or kept.question != question:
+            # A rollout that is over is asked about no more, and only one runs at a time.
+            self._kept = {key: old for key, old in self._kept.items() if key[0] == plan.rollout_id}
+            kept = self._kept[plan.rollout_id, what] = _Kept(question, from_us, from_us)
         if until_us > kept.until_us:
             span = Span(kept.settled_us, until_us, plan.rules.window)
             old = [row for row in kept.rows if row["start_us"] < kept.settled_us]
@@ -84,5 +86,5 @@ def closed_until_us(question: Question, now_us: int, statuses: Mapping[str, Mode
     return min((max(each, silent_us) for each in reported), default=silent_us)
 
 
-def _arm_windows(rows: list[dict[str, Any]]) -> tuple[ArmWindow, ...]:
+def _arm_windows(rows: Iterable[dict[str, Any]]) -> tuple[ArmWindow, ...]:
     return tuple(ArmWindow(**row | {"arm": Arm(row["arm"])}) for row in rows)

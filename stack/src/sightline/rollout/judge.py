@@ -1,7 +1,7 @@
 """The judge: looks at the fleet every few seconds, and does what the controllers of its rollouts decide.
 
-A look: what is left in the journal is done first; then plans are read, and each running rollout's controller is asked which
-windows it needs, is given them, and says what to do. Everything that a controller knows is in its plan and its rows in
+A look: what is left in the journal is done first; then plans are read, and the newest one's controller is asked which windows
+it needs, is given them, and says what to do. Everything that a controller knows is in its plan and its rows in
 gold.model_rollouts, so a judge that was killed at any point goes on as if it had not been (journal.py).
 
 One judge runs for an installation: it holds the checkpoint of its streaming queries, which a second one is refused.
@@ -47,7 +47,8 @@ class Told:
     waiting: int = 0
     error: str = ""
     registry_error: str = ""
-    verdicts: dict[str, Any] = field(default_factory=dict)  # by rollout: what the last look found
+    rollout_id: str = ""
+    verdict: dict[str, Any] | None = None  # on it, of the last look that judged
 
 
 class Judge:
@@ -69,8 +70,7 @@ class Judge:
         self._journal = journal
         self._attested = attested
         self._windows = Windows(spark, root)
-        self._controllers: dict[str, Controller] = {}
-        self._over: set[str] = set()
+        self._controller: Controller | None = None
         self._last_us: int | None = None
         self.told = Told()
 
@@ -97,34 +97,28 @@ class Judge:
         statuses = self._fleet.statuses
         now_us = event_time_us(statuses)
         self.told.event_us, self.told.nodes = now_us, len(statuses)
-        for plan in self._running(changed):
-            controller = self._controllers[plan.rollout_id]
-            at_us = plan.started_us if now_us is None else now_us
-            if now_us != self._last_us or plan.rollout_id in changed:
-                self._step(plan, controller, at_us, statuses)
+        # An older plan's controller would publish over the newer one's messages.
+        plan = max(self._plans.plans.values(), key=lambda each: each.started_us, default=None)
+        if plan is None or (now_us == self._last_us and plan.rollout_id not in changed):
+            return
+        self._step(plan, self._controller_of(plan), plan.started_us if now_us is None else now_us, statuses)
         self._last_us = now_us
 
-    def _running(self, changed: set[str]) -> list[RolloutPlan]:
-        """Plans whose controllers have something to do, each with the newest edit; the newest serves nodes that join."""
-        plans = sorted(self._plans.plans.values(), key=lambda plan: plan.started_us)
-        for plan in plans:
-            controller = self._controllers.get(plan.rollout_id)
-            if controller is None and plan.rollout_id not in self._over:
-                self._controllers[plan.rollout_id] = Controller(plan, self._steps(plan.rollout_id), self._attested)
-            elif controller is not None and plan.rollout_id in changed:
-                controller.update(plan)
-        for plan in plans[:-1]:
-            if (controller := self._controllers.get(plan.rollout_id)) and controller.finished:
-                del self._controllers[plan.rollout_id]
-                self._over.add(plan.rollout_id)
-                self._windows.forget(plan.rollout_id)
-        return [plan for plan in plans if plan.rollout_id in self._controllers]
+    def _controller_of(self, plan: RolloutPlan) -> Controller:
+        """The plan's controller, which knows the plan's newest edit."""
+        if self._controller is None or self._controller.plan.rollout_id != plan.rollout_id:
+            self._controller = Controller(plan, self._steps(plan.rollout_id), self._attested)
+        elif self._controller.plan.edit != plan.edit:
+            self._controller.update(plan)
+        return self._controller
 
     def _step(self, plan: RolloutPlan, controller: Controller, now_us: int, statuses: dict[str, ModelStatus]) -> None:
         question = controller.question(now_us, statuses)
         answer = None if question is None else self._windows.answer(plan, question, now_us, statuses)
         actions = controller.step(now_us, statuses, answer)
         self._journal.take(plan.rollout_id, actions)
+        verdict = controller.verdict
+        self.told.rollout_id, self.told.verdict = plan.rollout_id, None if verdict is None else asdict(verdict)
         for action in actions:
             if isinstance(action, Record):
                 self._tell(action.step)
