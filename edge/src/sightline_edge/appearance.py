@@ -12,8 +12,8 @@ import numpy.typing as npt
 from sightline_contract.errors import ModelError
 from sightline_contract.labels import label_names
 from sightline_contract.model_card import ModelInput, Resize
+from sightline_edge.backends.onnxruntime import RUNTIME_ERRORS, open_model
 from sightline_edge.config import AppearanceConfig
-from sightline_edge.detector import RUNTIME_ERRORS, open_model
 from sightline_edge.frame import Pixels
 from sightline_edge.preprocessing import Floats, prepare
 

@@ -1,48 +1,44 @@
-"""The detector: an ONNX model with the pre- and post-processing that its card declares, on ONNX Runtime."""
+"""The detector: a model with the pre- and post-processing that its card declares, on the runtime of its target."""
 
 import hashlib
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
-from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from sightline_contract.errors import ModelError
-from sightline_contract.model_card import MODEL_FILE, load_card
+from sightline_contract.manifest import THRESHOLDS_PART, Thresholds
+from sightline_contract.model_card import MODEL_FILE, ModelCard, load_card
+from sightline_contract.settings import load_settings
+from sightline_contract.targets import Target
+from sightline_edge.backends import BackendError, Floats, open_backend
 from sightline_edge.frame import Pixels
 from sightline_edge.postprocessing import Detections, read_output
 from sightline_edge.preprocessing import Prepared, prepare
 
 # Enough for a percentile, and the same memory after a year.
 TIMINGS_KEPT = 4096
-# ONNX Runtime's errors share no base but Exception.
-RUNTIME_ERRORS = (
-    ort_errors.Fail,
-    ort_errors.InvalidArgument,
-    ort_errors.InvalidGraph,
-    ort_errors.InvalidProtobuf,
-    ort_errors.NotImplemented,
-    ort_errors.RuntimeException,
-)
 
 
 class Detector:
-    """Finds objects in pictures. ``prepare`` may run in any thread, ``detect`` in one at a time."""
+    """Finds objects in pictures. ``prepare`` may run in any thread, ``detect`` and ``see`` in one at a time."""
 
-    def __init__(self, folder: Path, min_score: float, threads: int, max_batch: int) -> None:
-        """Load the model folder ``folder``; raises ModelError or ConfigError."""
+    def __init__(self, folder: Path, min_score: float, threads: int, max_batch: int, target: Target | None = None) -> None:
+        """Load the model folder ``folder``; raises ModelError, ConfigError or ToolMissingError.
+
+        Without a ``target`` ONNX Runtime runs ``model.onnx`` on the CPU; with one its runtime runs the folder's ``engine``,
+        or ``model.onnx`` where there is none. A ``thresholds.yaml`` in the folder raises ``min_score``, and classes' own.
+        """
         self.card = load_card(folder)
-        content = (folder / MODEL_FILE).read_bytes()
-        self.digest = hashlib.sha256(content).digest()
+        self.target = target
+        self.digest = hashlib.sha256((folder / MODEL_FILE).read_bytes()).digest()
         if f"sha256:{self.digest.hex()}" != self.card.digest:
             raise ModelError(f"{folder / MODEL_FILE}: is not the file that its card names: run 'sightline models pull' again")
-        self._session = open_model(folder / MODEL_FILE, content, threads)
-        self._check_tensors(folder)
-        self.max_batch = self._max_batch(folder, max_batch)
-        self._min_score = min_score
+        self._least = least_scores(folder, self.card, min_score)
+        self._backend = open_backend(folder, self.card, target, threads)
+        self.max_batch = min(max_batch, self._backend.max_batch or max_batch)
         self.inference_ms: deque[float] = deque(maxlen=TIMINGS_KEPT)
 
     def prepare(self, pixels: Pixels) -> Prepared:
@@ -51,53 +47,56 @@ class Detector:
 
     def detect(self, pictures: Sequence[Prepared]) -> list[Detections]:
         """Detections of each picture, of which there are at most ``max_batch``; raises ModelError where the model fails."""
-        tensor = np.stack([picture.tensor for picture in pictures])
-        started = time.perf_counter()
-        try:
-            (outputs,) = self._session.run([self.card.output.name], {self.card.input.name: tensor})
-            self.inference_ms.append((time.perf_counter() - started) * 1000)
-            return [
-                read_output(output, self.card, picture.placement, self._min_score)
-                for output, picture in zip(outputs, pictures, strict=True)
-            ]
-        except (*RUNTIME_ERRORS, IndexError, ValueError) as error:
-            reason = str(error).splitlines()[0][:200]
-            raise ModelError(
-                f"model {self.card.name}: does not take or give what its card says ({reason}): mend the card"
-            ) from error
+        return [found[found.scores >= self._least[found.labels]] for found in self._run(pictures, float(self._least.min()))]
+
+    def see(self, frames: Iterable[Pixels], min_score: float) -> list[Detections]:
+        """Detections of BGR pictures, of any number, with a score of at least ``min_score``, whatever the thresholds say.
+
+        For comparing engines: see sightline_contract.parity. Raises ModelError where the model fails.
+        """
+        prepared = [self.prepare(frame) for frame in frames]
+        chunks = [prepared[first : first + self.max_batch] for first in range(0, len(prepared), self.max_batch)]
+        return [found for chunk in chunks for found in self._run(chunk, min_score)]
 
     def inference_percentile_ms(self, percent: float) -> float:
         """Time of one call of the model, of the latest calls; 0 before the first."""
         return float(np.percentile(list(self.inference_ms), percent)) if self.inference_ms else 0.0
 
-    def _max_batch(self, folder: Path, wanted: int) -> int:
-        batch = self._session.get_inputs()[0].shape[0]
-        if not isinstance(batch, int) or batch < 1:
-            return wanted
-        if batch > 1:
+    def close(self) -> None:
+        """Give back what the runtime holds, memory of a GPU above all. The detector is not used after that."""
+        self._backend.close()
+
+    def _run(self, pictures: Sequence[Prepared], min_score: float) -> list[Detections]:
+        tensor = np.stack([picture.tensor for picture in pictures])
+        started = time.perf_counter()
+        try:
+            outputs = self._backend.run(tensor)
+            self.inference_ms.append((time.perf_counter() - started) * 1000)
+            return [
+                read_output(output, self.card, picture.placement, min_score)
+                for output, picture in zip(outputs, pictures, strict=True)
+            ]
+        except (BackendError, IndexError, ValueError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
             raise ModelError(
-                f"{folder / MODEL_FILE}: takes {batch} pictures at once, always: export it with a batch of 1 or a free one"
-            )
-        return 1
-
-    def _check_tensors(self, folder: Path) -> None:
-        names = {tensor.name for tensor in (*self._session.get_inputs(), *self._session.get_outputs())}
-        for name in (self.card.input.name, self.card.output.name):
-            if name not in names:
-                raise ModelError(f"{folder / MODEL_FILE}: has no tensor {name!r} as its card says: correct the card")
+                f"model {self.card.name}: does not take or give what its card says ({reason}): mend the card"
+            ) from error
 
 
-def open_model(path: Path, content: bytes, threads: int) -> ort.InferenceSession:
-    """An ONNX model, ready to run; raises ModelError."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    # Idle threads sleep instead of spinning: a node shares its cores with decoding and with whatever else runs there.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3
-    try:
-        return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except RUNTIME_ERRORS as error:
-        reason = str(error).splitlines()[0][:200]
-        raise ModelError(
-            f"{path}: is not an ONNX model that can run here ({reason}): pull it again or export it anew"
-        ) from error
+def least_scores(folder: Path, card: ModelCard, min_score: float) -> Floats:
+    """The least score of each of the card's labels, (labels,): what the node wants, raised by the model's own thresholds.
+
+    Raises ConfigError where ``thresholds.yaml`` is wrong, ModelError where it names a label that the model does not know.
+    """
+    least = np.full(max(1, len(card.labels)), min_score, np.float32)
+    path = folder / THRESHOLDS_PART
+    if not path.is_file():
+        return least
+    thresholds = load_settings(path, Thresholds)
+    least = np.maximum(least, np.float32(thresholds.min_score))
+    for label, score in thresholds.by_class.items():
+        if label not in card.labels:
+            raise ModelError(f"{path}: has a score for {label!r}, which is no label of {card.name}: correct it")
+        index = card.labels.index(label)
+        least[index] = max(float(least[index]), score)
+    return least

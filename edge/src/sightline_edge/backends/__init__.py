@@ -1,0 +1,71 @@
+"""What runs a model on a node: one class a runtime, each in a file of its own, loaded only where it is wanted.
+
+A backend takes a tensor with a batch axis and gives one with a batch axis. It knows nothing of pictures and boxes.
+"""
+
+import platform
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from sightline_contract.errors import ModelError
+from sightline_contract.manifest import ENGINE_PART
+from sightline_contract.model_card import MODEL_FILE, ModelCard
+from sightline_contract.targets import Precision, Runtime, Target
+
+Floats = npt.NDArray[np.float32]
+
+
+class BackendError(Exception):
+    """A run that failed: one line of what the runtime said."""
+
+
+class Backend(Protocol):
+    """A loaded model. Use it in one thread at a time."""
+
+    @property
+    def max_batch(self) -> int | None:
+        """The largest batch of one run; None where any goes."""
+
+    def run(self, tensor: Floats) -> Floats:
+        """The output [B, ...] to the input [B, ...]; raises BackendError."""
+
+    def close(self) -> None:
+        """Give back what the runtime holds. It is not used after that."""
+
+
+def cpu_target(runtime: Runtime = Runtime.ONNXRUNTIME, precision: Precision = Precision.FP32) -> Target:
+    """The target of a runtime on this machine's processor."""
+    return Target(runtime=runtime, version="any", architecture=platform.machine() or "unknown", precision=precision)
+
+
+def open_backend(folder: Path, card: ModelCard, target: Target | None, threads: int) -> Backend:
+    """What runs the model folder ``folder``: its ``engine`` where it has one for a target, else its ONNX file.
+
+    Without a target ONNX Runtime runs the ONNX file on the CPU. Raises ModelError where this machine is not the target's.
+    """
+    engine = folder / ENGINE_PART
+    path = engine if target and engine.is_file() else folder / MODEL_FILE
+    if target is None:
+        target = cpu_target()
+    elif target.runtime is not Runtime.TENSORRT and target.architecture != platform.machine():
+        raise ModelError(f"{path}: is for {target}, and this is {platform.machine()}: compile it for this machine")
+    if target.runtime is Runtime.TENSORRT:
+        from sightline_edge.backends.tensorrt import TensorRtBackend
+
+        return TensorRtBackend(path, card, target)
+    if target.runtime is Runtime.OPENVINO:
+        from sightline_edge.backends.openvino import OpenVinoBackend
+
+        return OpenVinoBackend(path, card, target, threads)
+    from sightline_edge.backends.onnxruntime import OnnxRuntimeBackend
+
+    return OnnxRuntimeBackend(path, card, threads)
+
+
+def first_line(error: BaseException) -> str:
+    """What a runtime said, short enough for one line."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__
