@@ -50,7 +50,7 @@ def log_wealth_path(bad: Sequence[bool], blocks: Sequence[int], p0: float, horiz
     payoffs = _log_payoffs(np.asarray(bad, dtype=np.bool_), p0)
     hours = np.asarray(blocks)
     parts = [_mean(payoffs.cumsum(axis=0)), _from_some_window_on(payoffs, horizon), _by_hour(payoffs, hours)]
-    return np.logaddexp.reduce(parts) - math.log(len(parts))
+    return np.asarray(np.logaddexp.reduce(parts) - math.log(len(parts)))
 
 
 def _mean(log_values: Floats) -> Floats:
@@ -67,7 +67,7 @@ def _from_some_window_on(payoffs: Floats, horizon: int) -> Floats:
         started = np.logaddexp(started, share) + payoff
         path[index] = started
     held = np.maximum(1 - shares.cumsum(), 1e-12)
-    return np.logaddexp(_mean(path), np.log(held))
+    return np.asarray(np.logaddexp(_mean(path), np.log(held)))
 
 
 def _by_hour(payoffs: Floats, hours: npt.NDArray[np.int64]) -> Floats:
@@ -81,12 +81,6 @@ def start_shares(windows: int, horizon: int) -> Floats:
     number = np.arange(1, windows + 1, dtype=np.float64)
     later = horizon / np.maximum(number * (number - 1), 1)
     return np.where(number <= horizon, 1 / horizon, later) / 2
-
-
-def _by_hour(payoffs: Floats, blocks: npt.NDArray[np.int64]) -> float:
-    """Wealth with a 24th of the stake on each hour of the day."""
-    hours = np.stack([payoffs[blocks == hour].sum(axis=0) for hour in range(24)])
-    return _mean(hours)
 
 
 def log_wealth_of_nodes(bad: int, nodes: int, p0: float) -> float:
