@@ -24,10 +24,17 @@ SCENARIOS = {
 
 
 def decided(
-    seed: int, version: arms.Version, rules: Rules, look_every: int = 1, canaries: int = 5, controls: int = 95, hours: int = 30
+    seed: int,
+    version: arms.Version,
+    rules: Rules,
+    look_every: int = 1,
+    canaries: int = 5,
+    controls: int = 95,
+    hours: int = 30,
+    before_h: float = 12.0,
 ) -> tuple[Verdict, int]:
     """The first verdict that is not to go on, and after how many windows it came."""
-    before, windows = arms.windows_of(seed, version, hours=hours, canaries=canaries, controls=controls)
+    before, windows = arms.windows_of(seed, version, hours=hours, canaries=canaries, controls=controls, before_h=before_h)
     window_us = int(rules.window * 1e6)
     cohort = Cohort(arms.START_US, canaries, controls, arms.START_US, arms.START_US)
     last = int(hours * 3600 / rules.window)
