@@ -5,6 +5,7 @@ from pathlib import Path
 from sightline.cache import models_dir
 from sightline.ports import LOOPBACK
 from sightline.registry_service import DEFAULT_REGISTRY_PORT
+from sightline.rollout.commands import add_rollout_commands
 from sightline_models.commands import build_models_app
 from sightline_models.evaluation import EvaluatedDetector, OpenDetector
 from sightline_models.registry_commands import add_registry_commands
@@ -21,3 +22,4 @@ def _open_detector(folder: Path, min_score: float) -> EvaluatedDetector:
 
 models_app = build_models_app(models_dir())
 add_registry_commands(models_app, f"http://{LOOPBACK}:{DEFAULT_REGISTRY_PORT}", OpenDetector(_open_detector, _THREADS))
+add_rollout_commands(models_app)

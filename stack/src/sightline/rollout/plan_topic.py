@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -47,7 +47,9 @@ class PlanDesk:
         from confluent_kafka import KafkaException, Producer
 
         self._where = f"topic {ROLLOUT_PLANS.name} at {kafka.bootstrap_servers}"
-        options = {**kafka.librdkafka_options(), "transactional.id": "rollout-start", "log_level": 0}
+        options: dict[str, Any] = {**kafka.librdkafka_options(), "transactional.id": "rollout-start", "log_level": 0}
+        # An error is raised where it is met; librdkafka would print it, too.
+        options["error_cb"] = lambda _error: None
         self._producer = Producer(options)
         try:
             self._producer.init_transactions(_TIMEOUT_S)
@@ -65,9 +67,7 @@ class PlanDesk:
             self._producer.commit_transaction(_TIMEOUT_S)
         except KafkaException as error:
             if error.args[0].code() in (KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.PRODUCER_FENCED):
-                raise ConfigError(
-                    "another rollout was begun at the same time: see 'sightline models rollout status'"
-                ) from error
+                raise ConfigError("another rollout was begun meanwhile: see 'sightline models rollout status'") from error
             raise BrokerError(f"{self._where}: takes no plan ({error.args[0].str()}): see whether Kafka runs") from error
 
 

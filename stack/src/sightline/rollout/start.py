@@ -189,7 +189,10 @@ class Beginning:
 
     def _key(self, version: Version) -> bytes | None:
         keys = self._request.keys
-        return content_key_in(keys / f"{version.name}-{version.number}.key") if keys else None
+        if keys is None:
+            return None
+        keys.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return content_key_in(keys / f"{version.name}-{version.number}.key")
 
     def _wrapped(self, candidate: Version, baseline: Version, statuses: Mapping[str, ModelStatus]) -> dict[str, WrappedKeys]:
         new, old = self._key(candidate), self._key(baseline)
