@@ -111,13 +111,24 @@ def test_one_canary_of_five_without_power_condemns_nothing() -> None:
 def test_canaries_that_vanish_at_the_swap_condemn_the_version() -> None:
     before, windows = arms.windows_of(1, hours=3)
     gone = [w for w in windows if w.arm is Arm.CONTROL]
-    verdict = judge(gone, RULES, arms.START_US + 3 * HOUR_US, _cohort(silent=5), before, stages=4)
+    verdict = judge(gone, RULES, arms.START_US + 3 * HOUR_US, _cohort(silent=5, vanished=5), before, stages=4)
     assert verdict.decision is Decision.ROLL_BACK
 
 
 def test_several_canaries_that_give_the_version_up_condemn_it_one_does_not() -> None:
     assert _after(1, cohort=_cohort(canaries=4, reverted=1)).decision is Decision.CONTINUE
     assert _after(1, cohort=_cohort(canaries=1, reverted=4)).decision is Decision.ROLL_BACK
+
+
+def test_the_first_to_give_it_up_condemns_nothing_while_others_still_fetch_it() -> None:
+    assert _after(0.5, cohort=_cohort(canaries=0, told=5, reverted=1)).decision is Decision.CONTINUE
+
+
+def test_nodes_that_come_later_were_not_silent_before() -> None:
+    _, windows = arms.windows_of(1, hours=6)
+    late = [replace(w, nodes=2 if w.start_us < arms.START_US + 3 * HOUR_US else 5) for w in windows if w.arm is Arm.CANARY]
+    verdict = judge(late, RULES, arms.START_US + 6 * HOUR_US, _cohort(controls=0), stages=4)
+    assert verdict.decision is Decision.PROMOTE, verdict.reasons
 
 
 def test_where_no_control_is_left_failures_alone_are_judged() -> None:
