@@ -79,13 +79,13 @@ def test_two_windows_of_gross_errors_are_enough() -> None:
 
 
 def test_errors_of_the_control_pause_and_do_not_condemn() -> None:
-    before, windows = arms.windows_of(1, hours=3)
+    before, windows = arms.windows_of(1, hours=12)
 
     def half(window: ArmWindow) -> ArmWindow:
         return window if window.arm is Arm.CANARY else replace(window, errors=window.frames, detections=window.detections // 3)
 
     broken = [half(window) for window in windows]
-    verdict = judge(broken, RULES, arms.START_US + 3 * HOUR_US, _cohort(), before, stages=4)
+    verdict = judge(broken, RULES, arms.START_US + 12 * HOUR_US, _cohort(), before, stages=4)
     assert verdict.decision is Decision.PAUSE
     assert verdict.reasons[0].startswith("the control itself fails")
 
