@@ -54,18 +54,19 @@ def main() -> None:
     parser.add_argument("--look-every", type=int, default=1, help="windows between two looks")
     parser.add_argument("--canaries", type=int, default=5)
     parser.add_argument("--only", choices=SCENARIOS)
+    parser.add_argument("--hours", type=int, default=30)
     arguments = parser.parse_args()
     rules = Rules()
     for name, version in SCENARIOS.items():
         if arguments.only not in (None, name):
             continue
         runs = [
-            decided(seed, version, rules, arguments.look_every, arguments.canaries, 19 * arguments.canaries)
+            decided(seed, version, rules, arguments.look_every, arguments.canaries, 19 * arguments.canaries, arguments.hours)
             for seed in range(arguments.seeds)
         ]
         counts = Counter(verdict.decision.value for verdict, _ in runs)
         windows = sorted(number for verdict, number in runs if verdict.decision is Decision.ROLL_BACK)
-        when = f"windows to detect: median {median(windows):g}, most {windows[-1]}" if windows else ""
+        when = f"windows to detect: least {windows[0]}, median {median(windows):g}, most {windows[-1]}" if windows else ""
         print(f"{name:22s} {arguments.seeds} seeds  {dict(counts)}  {when}", flush=True)
 
 

@@ -61,6 +61,11 @@ def test_an_hour_of_the_day_without_windows_holds_a_promotion_back() -> None:
     assert verdict.reasons[0] == "no window yet in the hour of 03:00 UTC"
 
 
+def test_a_psi_that_chance_explains_is_told_as_none() -> None:
+    effects = [next(m.effect for m in _after(24, seed=seed).metrics if m.name == "score_psi") for seed in range(3)]
+    assert all(effect is not None and effect < 0.05 for effect in effects)
+
+
 def test_a_reason_has_the_numbers_and_the_time() -> None:
     verdict = _after(3, arms.SLOW)
     assert verdict.decision is Decision.ROLL_BACK
@@ -74,9 +79,13 @@ def test_two_windows_of_gross_errors_are_enough() -> None:
 
 
 def test_errors_of_the_control_pause_and_do_not_condemn() -> None:
-    before, windows = arms.windows_of(1, hours=3)
-    broken = [replace(w, errors=w.frames, detections=0) if w.arm is Arm.CONTROL else w for w in windows]
-    verdict = judge(broken, RULES, arms.START_US + 3 * HOUR_US, _cohort(), before, stages=4)
+    before, windows = arms.windows_of(1, hours=12)
+
+    def half(window: ArmWindow) -> ArmWindow:
+        return window if window.arm is Arm.CANARY else replace(window, errors=window.frames, detections=window.detections // 3)
+
+    broken = [half(window) for window in windows]
+    verdict = judge(broken, RULES, arms.START_US + 12 * HOUR_US, _cohort(), before, stages=4)
     assert verdict.decision is Decision.PAUSE
     assert verdict.reasons[0].startswith("the control itself fails")
 
@@ -99,25 +108,39 @@ def test_silence_of_everybody_is_the_networks() -> None:
     cut = [w for w in windows if w.start_us < arms.START_US + 2 * HOUR_US]
     cohort = _cohort(silent=5, controls_silent=95)
     assert judge(cut, RULES, arms.START_US + 6 * HOUR_US, cohort, before, stages=4).decision is Decision.CONTINUE
+    few = [replace(w, nodes=30) for w in windows if w.start_us >= arms.START_US + 2 * HOUR_US and w.arm is Arm.CONTROL]
+    assert judge([*cut, *few], RULES, arms.START_US + 6 * HOUR_US, cohort, before, stages=4).decision is Decision.CONTINUE
 
 
-def test_one_canary_of_five_without_power_condemns_nothing() -> None:
-    before, windows = arms.windows_of(1, hours=6)
-    less = [replace(w, nodes=4) if w.arm is Arm.CANARY else w for w in windows]
-    verdict = judge(less, RULES, arms.START_US + 6 * HOUR_US, _cohort(silent=1), before, stages=4)
+def test_one_canary_of_three_without_power_condemns_nothing() -> None:
+    before, windows = arms.windows_of(1, hours=6, canaries=3)
+    late_us = arms.START_US + HOUR_US
+    less = [replace(w, nodes=2) if w.arm is Arm.CANARY and w.start_us > late_us else w for w in windows]
+    verdict = judge(less, RULES, arms.START_US + 6 * HOUR_US, _cohort(canaries=3, silent=1), before, stages=4)
     assert verdict.decision is Decision.CONTINUE
 
 
 def test_canaries_that_vanish_at_the_swap_condemn_the_version() -> None:
     before, windows = arms.windows_of(1, hours=3)
     gone = [w for w in windows if w.arm is Arm.CONTROL]
-    verdict = judge(gone, RULES, arms.START_US + 3 * HOUR_US, _cohort(silent=5), before, stages=4)
+    verdict = judge(gone, RULES, arms.START_US + 3 * HOUR_US, _cohort(silent=5, vanished=5), before, stages=4)
     assert verdict.decision is Decision.ROLL_BACK
 
 
 def test_several_canaries_that_give_the_version_up_condemn_it_one_does_not() -> None:
     assert _after(1, cohort=_cohort(canaries=4, reverted=1)).decision is Decision.CONTINUE
     assert _after(1, cohort=_cohort(canaries=1, reverted=4)).decision is Decision.ROLL_BACK
+
+
+def test_the_first_to_give_it_up_condemns_nothing_while_others_still_fetch_it() -> None:
+    assert _after(0.5, cohort=_cohort(canaries=0, told=5, reverted=1)).decision is Decision.CONTINUE
+
+
+def test_nodes_that_come_later_were_not_silent_before() -> None:
+    _, windows = arms.windows_of(1, hours=6)
+    late = [replace(w, nodes=2 if w.start_us < arms.START_US + 3 * HOUR_US else 5) for w in windows if w.arm is Arm.CANARY]
+    verdict = judge(late, RULES, arms.START_US + 6 * HOUR_US, _cohort(controls=0), stages=4)
+    assert verdict.decision is Decision.PROMOTE, verdict.reasons
 
 
 def test_where_no_control_is_left_failures_alone_are_judged() -> None:

@@ -269,6 +269,13 @@ def test_a_judge_killed_after_a_row_was_written_tells_the_same_nodes() -> None:
     assert not any(isinstance(action, Record) for action in again)
 
 
+def test_a_row_comes_before_what_it_tells_nodes() -> None:
+    actions = _run().controller.step(START_US, _run().fleet.statuses)
+    first = next(index for index, action in enumerate(actions) if isinstance(action, Desire))
+    recorded = {node for action in actions[:first] if isinstance(action, Record) for node in action.step.nodes}
+    assert recorded == {action.node_id for action in actions if isinstance(action, Desire)}
+
+
 @settings(max_examples=25, deadline=None)
 @given(
     nodes=st.integers(1, 45),

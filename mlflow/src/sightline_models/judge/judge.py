@@ -64,8 +64,7 @@ def _weigh(series: Sequence[Series], counts: Sequence[NodeCount], rules: Rules, 
 
 
 def _node_counts(cohort: Cohort, rules: Rules) -> list[NodeCount]:
-    told = cohort.told or cohort.canaries + cohort.reverted
-    counts = [NodeCount("reverted", cohort.reverted, told, rules.reverted_share)]
+    counts = [NodeCount("reverted", cohort.reverted, _told(cohort), rules.reverted_share)]
     if cohort.controls:  # without a control, silence may be the network's
         usual = cohort.controls_silent / cohort.controls
         p0 = max(rules.silent_nodes_share, 2 * usual)
@@ -73,9 +72,13 @@ def _node_counts(cohort: Cohort, rules: Rules) -> list[NodeCount]:
     return counts
 
 
+def _told(cohort: Cohort) -> int:
+    return cohort.told or cohort.canaries + cohort.reverted
+
+
 def _harm(weighed: Sequence[Weighed], cohort: Cohort, alpha: float) -> tuple[str, ...]:
     """Why it is rolled back; nothing if it is not."""
-    if cohort.reverted and not cohort.canaries:
+    if cohort.reverted and cohort.reverted >= _told(cohort):
         return (f"all {cohort.reverted} canaries gave the version up by themselves",)
     return worst(weighed) if proven(weighed, alpha) else ()
 
