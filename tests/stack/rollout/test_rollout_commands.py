@@ -6,13 +6,11 @@ from pathlib import Path
 
 import av
 import numpy as np
-import onnx
 import pytest
-import yaml
-from blob_detector import write_blob_detector
 from bundles import SiteOfModels
 from deltalake import write_deltalake
 from model_messages import figures, report
+from registered_blobs import register_blobs
 from sample_tables import as_arrow
 from typer.testing import CliRunner, Result
 
@@ -28,7 +26,6 @@ from sightline_edge.rollout.trusted import Trusted
 from sightline_edge.security.authority import Authority, init
 from sightline_lakehouse.ddl import create_local_tables
 from sightline_lakehouse.tables import MODEL_ROLLOUTS, MODEL_STATUS
-from sightline_models.pull import pull_file
 from sightline_models.registry import Registry
 from sightline_models.rollout.plan import Kind, RolloutPlan, Wanted
 from sightline_models.rollout.steps import Step, StepName
@@ -52,23 +49,9 @@ class Place:
         self.site = SiteOfModels(home)
         init(home / "pki", None, datetime.now(UTC))
         Authority(home / "pki", None).issue("release", home, datetime.now(UTC), signer=True)
-        self.register("old")
-        self.register("new")
+        register_blobs(Registry(self.uri), home, "blobs", "old", "new")
         Registry(self.uri).promote("blobs", 1, "ada")
         self.clip = write_clip(home / "clip.mp4")
-
-    def register(self, word: str) -> None:
-        path = write_blob_detector(self.home / f"{word}.onnx")
-        content = onnx.load(path)
-        content.doc_string = word
-        onnx.save(content, path)
-        card = {
-            "name": "blobs", "licence": "MIT", "labels": ["person"],
-            "output": {"name": "detections", "decode": "boxes_score_class"},
-            "input": {"name": "image", "size": [64, 64], "layout": "NHWC", "channels": "RGB", "resize": "stretch"},
-        }  # fmt: skip
-        (self.home / "card.yaml").write_text(yaml.safe_dump(card))
-        Registry(self.uri).register(pull_file(path, self.home / f"models-{word}", self.home / "card.yaml"), "ada")
 
     def run(self, *words: str) -> Result:
         at = ["--home", str(self.home), "--port", str(self.broker.config.port)]

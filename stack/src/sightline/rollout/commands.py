@@ -200,6 +200,21 @@ def ab_start_command(
     typer.echo(begin(asked, signer, key, registry, _home(home), find_installation(home, config, port)))
 
 
+@ab_app.command("report")
+def ab_report_command(
+    comparison: Annotated[str, typer.Argument(help="Its id.")],
+    out: Annotated[Path, typer.Option(help="Folder of the report.", show_default=False)],
+    home: HomeOption = None,
+    config: ConfigOption = None,
+    port: PortOption = DEFAULT_PORT,
+) -> None:
+    """Write a table and a plot per metric of both versions in the same windows."""
+    from sightline.rollout.report import write_report
+
+    for path in write_report(find_installation(home, config, port), comparison, out):
+        typer.echo(path)
+
+
 def judge_command(
     registry: RegistryOption = _REGISTRY,
     home: HomeOption = None,
