@@ -99,6 +99,7 @@ def here(jars, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installatio
         installation.start()
         yield installation
         installation.judge.stop()
+        installation.fleet.close()
 
 
 def bad(version: str, slot: Slot) -> Figures:
