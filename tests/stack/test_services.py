@@ -49,15 +49,15 @@ def home(tmp_path: Path, jars: dict[str, tuple[Path, ...]]) -> Iterator[Path]:
 
 def test_a_stack_goes_up_once_is_shown_and_goes_down(home: Path) -> None:
     port = str(free_port())
-    first = sightline("up", "--home", home, "--port", port)
+    first = sightline("up", "--no-registry", "--home", home, "--port", port)
     assert first.returncode == 0, first.stderr
     assert "broker started" in first.stdout
     require_broker(f"{LOOPBACK}:{port}")
 
-    again = sightline("up", "--home", home, "--port", port)
+    again = sightline("up", "--no-registry", "--home", home, "--port", port)
     assert (again.returncode, again.stdout.strip()) == (0, "everything runs already")
 
-    elsewhere = sightline("up", "--home", home, "--port", str(free_port()))
+    elsewhere = sightline("up", "--no-registry", "--home", home, "--port", str(free_port()))
     assert elsewhere.returncode == 1
     assert f"runs already, on port {port}" in elsewhere.stderr
 
@@ -94,7 +94,7 @@ def test_a_process_that_only_has_the_same_id_is_left_alone(home: Path) -> None:
 def test_a_service_that_does_not_come_up_leaves_no_record(home: Path) -> None:
     (home / "broker/log").mkdir(parents=True)
     (home / "broker/log/meta.properties").write_text("version=1\ncluster.id=another\nnode.id=7\n")
-    refused = sightline("up", "--home", home, "--port", str(free_port()))
+    refused = sightline("up", "--no-registry", "--home", home, "--port", str(free_port()))
     assert refused.returncode == 1
     assert refused.stderr.startswith("error: broker ended with exit code 1: ")
     assert len(refused.stderr.strip().splitlines()) == 1

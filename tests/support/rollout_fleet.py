@@ -44,6 +44,7 @@ class SimulatedFleet:
 
     def __init__(self, bootstrap: str, nodes: int, does: Does = as_usual) -> None:
         options = {"bootstrap.servers": bootstrap, "group.id": "fleet", "enable.auto.commit": False, "fetch.wait.max.ms": 5}
+        options["log_level"] = 0
         self._consumer = Consumer(options)
         self._consumer.assign([TopicPartition(MODEL_ROLLOUT.name, 0, 0)])
         self._producer = Producer({"bootstrap.servers": bootstrap, "linger.ms": 0})
@@ -60,6 +61,11 @@ class SimulatedFleet:
         self.step()
         self.live, self.shadow = dict.fromkeys(self.live, OLD), dict.fromkeys(self.live)
         self.step()
+
+    def close(self) -> None:
+        """End the connections."""
+        self._consumer.close()
+        self._producer.flush(5)
 
     def step(self) -> None:
         """Every node does what it was told, and reports its last five seconds."""

@@ -436,7 +436,7 @@ MODEL_DETECTIONS = Table(
 MODEL_ROLLOUTS = Table(
     Layer.GOLD,
     "model_rollouts",
-    "One row per step of a rollout or comparison: what was decided, and why. A rollout's rows are all that the judge goes on from.",
+    "One row per step of a rollout or comparison: what was decided, and why. The judge goes on from a rollout's rows alone.",
     (
         Column("rollout_id", "string", "Rollout."),
         Column("seq", "bigint", "Number of the step within the rollout.", minimum=0),
@@ -452,7 +452,7 @@ MODEL_ROLLOUTS = Table(
         Column("nodes", "array<string>", "Nodes that the step adds to those that the rollout touches."),
         Column("counts", "string", "JSON: nodes by what they do, and durations in s."),
         Column("metrics", "string", "JSON: the judge's verdict on each metric."),
-        Column("actor", "string", "Who started the rollout."),
+        Column("actor", "string", "Who asked last for what is wanted of it."),
         _DATE,
     ),
     key=("rollout_id", "seq"),

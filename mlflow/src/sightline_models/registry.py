@@ -18,7 +18,8 @@ import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -127,7 +128,7 @@ class Registry:
         details = {"model": name, "version": version.number, "digest": card.digest, "alias": alias}
         details |= {SET_TAG: evaluation.set_name} if evaluation else {}
         self._tell(REGISTERED, actor, "", details, record_id=uuid.uuid5(uuid.NAMESPACE_OID, version.run_id).hex)
-        with explained(self.uri):
+        with self._talking():
             self.client.set_registered_model_alias(name, alias, str(version.number))
         return self.version(name, version.number)
 
@@ -145,7 +146,7 @@ class Registry:
     def version(self, name: str, number: int) -> Version:
         """A version; raises RegistryError where there is none."""
         self._checked_name(name)
-        with explained(self.uri):
+        with self._talking():
             return _version(self.client.get_model_version(name, str(number)), self._aliases(name))
 
     def by_alias(self, name: str, alias: str) -> Version | None:
@@ -188,13 +189,13 @@ class Registry:
         version = self.version(name, number)
         for alias in version.aliases:
             self._move(name, alias, None, actor, reason)
-        with explained(self.uri):
+        with self._talking():
             self.client.delete_model_version(name, str(number))
             self.client.delete_run(version.run_id)
 
     def set_tag(self, version: Version, key: str, value: str) -> None:
         """Set a tag of the version."""
-        with explained(self.uri):
+        with self._talking():
             self.client.set_model_version_tag(version.name, str(version.number), key, value)
 
     def evaluation(self, version: Version) -> Evaluation | None:
@@ -237,13 +238,19 @@ class Registry:
 
     def fetch(self, version: Version, artifact: str, into: Path) -> Path:
         """One artifact of the version's run, a file or a folder, below ``into``."""
-        with explained(self.uri):
+        with self._talking():
             return Path(self.client.download_artifacts(version.run_id, artifact, str(into)))
+
+    @contextmanager
+    def _talking(self) -> Iterator[None]:
+        _ = self.client  # before MLflow's errors are loaded: that nobody answers is told at once
+        with explained(self.uri):
+            yield
 
     def _create(self, name: str, folder: Path, card: ModelCard, evaluation: Evaluation | None) -> Version:
         from sightline_models.registry_run import log_run, tags_of
 
-        with explained(self.uri):
+        with self._talking():
             self._make_model(name)
             run_id = log_run(self.client, experiment_id(self.client, self.uri), name, folder, card, evaluation)
             made = self.client.create_model_version(
@@ -252,7 +259,7 @@ class Registry:
         version = _version(made, {})
         rivals = [each for each in self._search(f"tags.{DIGEST_TAG}='{card.digest}'") if _gives_way(version, each)]
         if rivals:
-            with explained(self.uri):
+            with self._talking():
                 self.client.delete_model_version(name, str(version.number))
                 self.client.delete_run(run_id)
             raise ModelError(f"{card.digest} is registered already: it is {rivals[0]}: use that one")
@@ -268,7 +275,7 @@ class Registry:
                 raise
 
     def _search(self, where: str | None) -> list[Version]:
-        with explained(self.uri):
+        with self._talking():
             found: list[ModelVersion] = []
             token = None
             while token != "":
@@ -281,10 +288,10 @@ class Registry:
 
     def _aliases(self, name: str) -> dict[str, int]:
         """Version by alias; empty where there is no such model."""
-        from mlflow.exceptions import MlflowException
-
         self._checked_name(name)
-        with explained(self.uri):
+        with self._talking():
+            from mlflow.exceptions import MlflowException
+
             try:
                 found = self.client.get_registered_model(name).aliases
             except MlflowException as error:
@@ -297,7 +304,7 @@ class Registry:
         before = self._aliases(name).get(alias)
         if before == number:
             return
-        with explained(self.uri):
+        with self._talking():
             if number is None:
                 self.client.delete_registered_model_alias(name, alias)
             else:

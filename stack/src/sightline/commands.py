@@ -13,11 +13,14 @@ from rich.table import Column, Table
 
 from sightline import services
 from sightline.broker import DEFAULT_PORT, create_topics
+from sightline.bundle_service import DEFAULT_BUNDLE_PORT
 from sightline.cache import jars_dir
 from sightline.doctor import State, examine
 from sightline.driver_process import DEFAULT_CONNECT_PORT
 from sightline.jars import GROUPS, fetch_jars, missing_jars
 from sightline.java import find_java
+from sightline.ports import LOOPBACK
+from sightline.registry_service import DEFAULT_REGISTRY_PORT
 from sightline_contract.topics import ALL_TOPICS, DETECTIONS
 from sightline_streaming.config import load_job_config
 
@@ -39,6 +42,12 @@ ConfigOption = Annotated[Path, typer.Option(help="Job configuration (YAML).", sh
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", help="KEY=VALUE, stands above the file; repeatable.", show_default=False)
 ]
+ModelsOption = Annotated[
+    bool, typer.Option("--registry/--no-registry", help="Start the model registry and the server of model bundles, too.")
+]
+RegistryPortOption = Annotated[int, typer.Option(min=1, max=65535, help="Port of the model registry (MLflow) there.")]
+BundlePortOption = Annotated[int, typer.Option(min=1, max=65535, help="Port of the server of model bundles there.")]
+JudgeOption = Annotated[bool, typer.Option("--judge", help="Start the judge of model rollouts, too.")]
 SqlPortOption = Annotated[int, typer.Option(min=1, max=65535, help="Port of the SQL endpoint (Spark Connect) there.")]
 
 
@@ -47,15 +56,25 @@ def up_command(
     port: PortOption = DEFAULT_PORT,
     cameras: CamerasOption = None,
     sql_port: SqlPortOption = DEFAULT_CONNECT_PORT,
+    models: ModelsOption = True,
+    registry_port: RegistryPortOption = DEFAULT_REGISTRY_PORT,
+    bundle_port: BundlePortOption = DEFAULT_BUNDLE_PORT,
+    judge: JudgeOption = False,
 ) -> None:
     """Start the local stack in the background and return when it serves."""
     console = Console()
-    folder = home or services.default_home()
+    folder = (home or services.default_home()).absolute()
+    wanted = services.local_services(folder, port, cameras, sql_port)
+    if models:
+        wanted += services.model_services(folder, registry_port, bundle_port)
+    if judge:
+        wanted += (_judge(folder, port, registry_port),)
     _fetch_all(console)
     with console.status("starting the stack"):
-        started = services.up(folder, services.local_services(folder.absolute(), port, cameras, sql_port))
+        started = services.up(folder, wanted)
     for record in started:
-        console.print(f"{record.name} started (pid {record.pid}, 127.0.0.1:{record.port})")
+        where = f", 127.0.0.1:{record.port}" if record.port else ""
+        console.print(f"{record.name} started (pid {record.pid}{where})")
     if not started:
         console.print("everything runs already")
 
@@ -132,6 +151,13 @@ def rescale_command(
 
     os.environ["JAVA_HOME"] = str(find_java().home)
     typer.echo(run(config, assign or (), shards, shuffle_partitions, master="local[2]", jars=fetch_jars("spark")))
+
+
+def _judge(folder: Path, port: int, registry_port: int) -> services.Service:
+    from sightline.rollout.installation import judge_config
+    from sightline.rollout.judge_service import JudgeService
+
+    return JudgeService(judge_config(folder, port, f"http://{LOOPBACK}:{registry_port}"))
 
 
 def _fetch_all(console: Console) -> None:

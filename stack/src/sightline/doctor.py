@@ -36,7 +36,7 @@ _PACKAGES_BY_EXTRA = {
     "edge": ("av", "confluent_kafka", "cv2", "onnxruntime"),
     "streaming": ("delta", "numba", "pyarrow", "pyspark"),
     "lakehouse": ("deltalake", "great_expectations"),
-    "models": ("onnx", "unearth"),
+    "models": ("mlflow", "onnx", "pycocotools", "unearth"),
     "marts": ("dbt",),
 }
 

@@ -18,8 +18,10 @@ from typing import Protocol
 import psutil
 
 from sightline.broker import BrokerConfig, create_topics, launch, wait_until_ready
+from sightline.bundle_service import BundleService
 from sightline.driver_process import DEFAULT_CONNECT_PORT, DriverConfig, DriverProcess, launch_driver
 from sightline.processes import Child, kill_group
+from sightline.registry_service import RegistryService
 from sightline_contract.camera import load_cameras
 from sightline_contract.errors import ConfigError
 
@@ -118,7 +120,7 @@ def default_home() -> Path:
 def local_services(
     home: Path, broker_port: int, cameras: Path | None = None, sql_port: int = DEFAULT_CONNECT_PORT
 ) -> tuple[Service, ...]:
-    """Every service of the stack, in the order in which they start; without ``cameras`` the broker alone."""
+    """Broker and driver, in the order in which they start; without ``cameras`` the broker alone."""
     broker = BrokerService(BrokerConfig(home / "broker", broker_port))
     if cameras is None:
         return (broker,)
@@ -132,19 +134,35 @@ def local_services(
     return broker, DriverService(DriverConfig(home / "driver", job, sql_port))
 
 
-def up(home: Path, services: Sequence[Service]) -> list[Record]:
-    """Start those of ``services`` that do not run; returns the records of the ones started now.
+def model_services(home: Path, registry_port: int, bundle_port: int) -> tuple[Service, ...]:
+    """What models come from: the registry, and the server of the bundle store."""
+    return RegistryService(home / "mlflow", registry_port), BundleService(home / "bundles", bundle_port)
 
-    One that does not come up is stopped again and its error raised; those before it keep running.
+
+def up(home: Path, services: Sequence[Service]) -> list[Record]:
+    """Start those of ``services`` that do not run, all at once; returns the records of the ones started now.
+
+    Where one does not come up its error is raised, and it is stopped again with those that were not ready yet; those that
+    are ready, seen in the order of ``services``, keep running.
     """
-    started = []
     with _locked(home):
-        for service in services:
-            running = read_record(home, service.name)
-            if running and running.process():
-                _require_same_port(running, service)
-            else:
-                started.append(_start(home, service))
+        missing = [service for service in services if not _runs(home, service)]
+        started: list[Record] = []
+        unready: list[tuple[Service, Child]] = []
+        try:
+            for service in missing:
+                child = service.launch(tied=False)
+                unready.append((service, child))
+                started.append(_write_record(home, service, child))
+            while unready:
+                service, child = unready[0]
+                service.wait_until_ready(child)
+                del unready[0]
+        except BaseException:
+            for service, child in reversed(unready):
+                child.stop()
+                _record_path(home, service.name).unlink(missing_ok=True)
+            raise
     return started
 
 
@@ -199,16 +217,15 @@ def read_record(home: Path, name: str) -> Record | None:
         raise ConfigError(f"{path}: is damaged: see whether the {name} runs (ps), end it and delete the file") from error
 
 
-def _start(home: Path, service: Service) -> Record:
-    child = service.launch(tied=False)
-    try:
-        record = _write_record(home, service, child)
-        service.wait_until_ready(child)
-    except BaseException:
-        child.stop()
-        _record_path(home, service.name).unlink(missing_ok=True)
-        raise
-    return record
+def _runs(home: Path, service: Service) -> bool:
+    """Whether it runs already; raises ConfigError where it does on another port."""
+    running = read_record(home, service.name)
+    if running is None or running.process() is None:
+        return False
+    if running.port != service.port:
+        where = f"the {running.name} runs already, on port {running.port} and not {service.port}"
+        raise ConfigError(f"{where}: stop it with 'sightline down', or give that port")
+    return True
 
 
 def _write_record(home: Path, service: Service, child: Child) -> Record:
@@ -229,12 +246,6 @@ def _stop(process: psutil.Process) -> None:
         kill_group(group)
         process.wait(_STOP_GRACE_S)
     kill_group(group)  # what the service itself has started and left behind
-
-
-def _require_same_port(running: Record, service: Service) -> None:
-    if running.port != service.port:
-        where = f"the {running.name} runs already, on port {running.port} and not {service.port}"
-        raise ConfigError(f"{where}: stop it with 'sightline down', or give that port")
 
 
 def _record_path(home: Path, name: str) -> Path:

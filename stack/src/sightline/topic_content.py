@@ -22,7 +22,12 @@ def count_messages(bootstrap: str, topic: str) -> int:
 
 
 def read_topic(bootstrap: str, topic: str, options: Mapping[str, Any] | None = None) -> "Iterator[Message]":
-    """Every message, partition by partition, each in its order; raises BrokerError. ``options`` are librdkafka's."""
+    """Every message, partition by partition, each in its order; raises BrokerError. ``options`` are librdkafka's.
+
+    What ends a partition may be no message (a transaction's marker): then the broker tells that it is the end.
+    """
+    from confluent_kafka import KafkaError
+
     with closing(_consumer(bootstrap, options or {})) as consumer:
         for place, end in _ends(consumer, bootstrap, topic):
             consumer.assign([place])
@@ -31,6 +36,9 @@ def read_topic(bootstrap: str, topic: str, options: Mapping[str, Any] | None = N
                 if time.monotonic() - newest_s > _SILENCE_S:
                     raise BrokerError(f"{bootstrap}: gave no message of {topic} for {_SILENCE_S:.0f} s: see its log")
                 for message in consumer.consume(_AT_ONCE, 1.0):
+                    if (error := message.error()) is not None and error.code() == KafkaError._PARTITION_EOF:
+                        offset = end
+                        continue
                     newest_s, offset = time.monotonic(), int(message.offset() or 0) + 1
                     yield message
 
@@ -39,6 +47,7 @@ def _consumer(bootstrap: str, options: Mapping[str, Any]) -> "Consumer":
     from confluent_kafka import Consumer
 
     own = {"bootstrap.servers": bootstrap, "group.id": "reader", "enable.auto.commit": False, "log_level": 0}
+    own["enable.partition.eof"] = True
     return Consumer({**own, **options})
 
 

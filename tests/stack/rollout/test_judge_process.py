@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,7 +26,7 @@ from sightline_contract.rollout import Figures, Slot
 from sightline_contract.topics import AUDIT
 from sightline_lakehouse.tables import MODEL_ROLLOUTS
 from sightline_models.judge.rules import Rules
-from sightline_models.rollout.plan import RolloutPlan, Wanted
+from sightline_models.rollout.plan import Kind, RolloutPlan, Wanted
 from sightline_streaming.config import JobConfig
 
 pytestmark = [pytest.mark.spark, pytest.mark.kafka]
@@ -68,8 +70,8 @@ class Installation:
         """A rollout from OLD to NEW on a fleet that serves OLD, newer than all before."""
         self._rollouts += 1
         self.fleet.reset(does)
-        started_us = START_US + self.fleet.second * 1_000_000
-        return self.ask(plan_of(rollout_id, RULES, 10 * self._rollouts, started_us=started_us, rings=(0.25, 1.0), **fields))
+        fields = {"started_us": START_US + self.fleet.second * 1_000_000, "rings": (0.25, 1.0), "shadow_s": 0.0} | fields
+        return self.ask(plan_of(rollout_id, RULES, 10 * self._rollouts, **fields))
 
     def ask(self, plan: RolloutPlan) -> RolloutPlan:
         write_plan(plan, self.kafka)
@@ -97,6 +99,7 @@ def here(jars, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installatio
         installation.start()
         yield installation
         installation.judge.stop()
+        installation.fleet.close()
 
 
 def bad(version: str, slot: Slot) -> Figures:
@@ -105,7 +108,7 @@ def bad(version: str, slot: Slot) -> Figures:
 
 
 def test_a_version_that_sees_less_is_rolled_back_and_every_touched_node_gets_its_return_ticket(here: Installation) -> None:
-    plan = here.begin("bad", bad, shadow_s=0.0)
+    plan = here.begin("bad", bad)
     here.until(lambda: "restored" in here.steps("bad"))
     rows = {row["step"]: row for row in here.rows("bad")}
     assert any("detections" in reason for reason in rows["rolled_back"]["reasons"])
@@ -118,7 +121,7 @@ def test_a_version_that_sees_less_is_rolled_back_and_every_touched_node_gets_its
 
 
 def test_what_people_want_on_the_way_is_done(here: Installation) -> None:
-    plan = here.begin("asked", shadow_s=0.0)
+    plan = here.begin("asked")
     here.until(lambda: "serving" in here.steps("asked"))
     here.ask(plan.model_copy(update={"wanted": Wanted.PAUSE, "edit": 1}))
     here.until(lambda: "paused" in here.steps("asked"))
@@ -126,6 +129,20 @@ def test_what_people_want_on_the_way_is_done(here: Installation) -> None:
     here.until(lambda: "restored" in here.steps("asked"))
     assert here.steps("asked")[-2:] == ["aborted", "restored"]
     assert set(here.fleet.live.values()) == {OLD}
+
+
+def test_a_comparison_ends_in_time_with_a_table_and_plots(here: Installation, tmp_path: Path) -> None:
+    until_us = START_US + (here.fleet.second + 120) * 1_000_000
+    here.begin("compared", bad, kind=Kind.AB, rings=(0.5,), until_us=until_us)
+    here.until(lambda: "restored" in here.steps("compared"))
+    assert here.steps("compared")[-2] in ("compared", "rolled_back")
+    command = [sys.executable, "-m", "sightline", "models", "ab", "report", "compared", "--out", str(tmp_path)]
+    subprocess.run([*command, "--config", str(here.config.job_path)], check=True, timeout=120)
+    table = (tmp_path / "comparison.md").read_text()
+    assert f"| metric | {NAME} {OLD} | {NAME} {NEW} |" in table
+    (row,) = (line.split("|") for line in table.splitlines() if line.startswith("| detections a frame |"))
+    assert (float(row[2]), float(row[3])) == (pytest.approx(2, rel=0.01), pytest.approx(0.8, rel=0.01))
+    assert (tmp_path / "detections-a-frame.png").stat().st_size > 1000
 
 
 def test_a_good_version_reaches_the_whole_fleet_though_the_judge_is_killed_on_the_way(here: Installation) -> None:

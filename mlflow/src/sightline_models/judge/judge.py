@@ -10,6 +10,7 @@ that this time has, and no metric with more bad windows than a good version has.
 import math
 from collections.abc import Sequence
 
+from sightline_models.judge.dispersion import Dispersion
 from sightline_models.judge.figures import Arm, ArmWindow
 from sightline_models.judge.metrics import Series, error_rate, series_of
 from sightline_models.judge.pairs import Offset, Pair, pairs_of
@@ -40,7 +41,8 @@ def judge(
     all_pairs = pairs_of(usable, now_us) if cohort.controls else _alone(usable, now_us)
     pairs = [pair for pair in all_pairs if error_rate(pair.control) <= rules.control_error_rate]
     offset = Offset.of(before, cohort.since_us, rules.min_before)
-    series = [*series_of(pairs, offset, rules), silence_of(windows, cohort, rules, now_us)]
+    dispersion = Dispersion.of(_controls([*before, *usable], now_us))
+    series = [*series_of(pairs, offset, rules, dispersion), silence_of(windows, cohort, rules, now_us)]
     weighed = _weigh(series, _node_counts(cohort, rules), rules, alpha)
     metrics = tuple(metric.verdict for metric in weighed)
     if reasons := _harm(weighed, cohort, alpha):
@@ -51,14 +53,18 @@ def judge(
     return Verdict(*_progress(weighed, pairs, rules, now_us, cohort, waited_from_us), metrics)
 
 
+def _controls(windows: Sequence[ArmWindow], until_us: int) -> list[ArmWindow]:
+    closed = (w for w in windows if w.arm is Arm.CONTROL and w.start_us + w.window_s * 1e6 <= until_us)
+    return sorted(closed, key=lambda window: window.start_us)
+
+
 def _weigh(series: Sequence[Series], counts: Sequence[NodeCount], rules: Rules, alpha: float) -> list[Weighed]:
     horizon = max(math.ceil(rules.observe / rules.window), 1)
     return [*(weigh(one, alpha, horizon) for one in series), *(weigh_nodes(count, alpha) for count in counts)]
 
 
 def _node_counts(cohort: Cohort, rules: Rules) -> list[NodeCount]:
-    told = cohort.told or cohort.canaries + cohort.reverted
-    counts = [NodeCount("reverted", cohort.reverted, told, rules.reverted_share)]
+    counts = [NodeCount("reverted", cohort.reverted, _told(cohort), rules.reverted_share)]
     if cohort.controls:  # without a control, silence may be the network's
         usual = cohort.controls_silent / cohort.controls
         p0 = max(rules.silent_nodes_share, 2 * usual)
@@ -66,9 +72,13 @@ def _node_counts(cohort: Cohort, rules: Rules) -> list[NodeCount]:
     return counts
 
 
+def _told(cohort: Cohort) -> int:
+    return cohort.told or cohort.canaries + cohort.reverted
+
+
 def _harm(weighed: Sequence[Weighed], cohort: Cohort, alpha: float) -> tuple[str, ...]:
     """Why it is rolled back; nothing if it is not."""
-    if cohort.reverted and not cohort.canaries:
+    if cohort.reverted and cohort.reverted >= _told(cohort):
         return (f"all {cohort.reverted} canaries gave the version up by themselves",)
     return worst(weighed) if proven(weighed, alpha) else ()
 

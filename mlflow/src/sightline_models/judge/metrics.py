@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from sightline_contract.rollout import SCORE_BINS
 from sightline_models.judge import distances
+from sightline_models.judge.dispersion import Dispersion
 from sightline_models.judge.figures import ArmWindow
 from sightline_models.judge.pairs import LATENCY_BINS, Offset, Pair, pooled
 from sightline_models.judge.rules import Rules
@@ -87,19 +88,22 @@ def tracks_per_frame(window: ArmWindow) -> float | None:
     return None if window.tracks is None else (window.tracks + 0.5) / max(window.frames, 1)
 
 
-def series_of(pairs: Sequence[Pair], offset: Offset, rules: Rules) -> list[Series]:
-    """All metrics that compare the arms, over the same pairs."""
+def series_of(pairs: Sequence[Pair], offset: Offset, rules: Rules, dispersion: Dispersion) -> list[Series]:
+    """All metrics that compare the arms, over the same pairs. ``dispersion``: how many detections are one object's."""
     margins, share = rules.margins, rules.bad_share
     by_frames = list(pooled(pairs, lambda pair: _has_frames(pair, rules.min_frames)))
-    by_expected = list(pooled(pairs, lambda pair: _has_expected(pair, rules)))
-    by_detections = list(pooled(pairs, lambda pair: _has_detections(pair, rules.min_detections)))
+    least = max(rules.min_detections, rules.min_objects * dispersion.counts)
+    least_scores = max(rules.min_detections, rules.min_objects * dispersion.scores)
+    by_expected = list(pooled(pairs, lambda pair: _has_expected(pair, rules.min_frames, least)))
+    by_detections = list(pooled(pairs, lambda pair: _has_detections(pair, least_scores)))
+    by_mix = pooled(pairs, lambda pair: _has_detections(pair, least))
     by_few_frames = pooled(pairs, lambda pair: _has_attempts(pair, max(rules.min_frames // 10, 1)))
-    by_received = list(pooled(pairs, lambda pair: _has_received(pair, rules)))
+    by_received = list(pooled(pairs, lambda pair: _has_received(pair, rules.min_frames, least)))
     by_tracks = list(pooled([p for p in pairs if p.canary.tracks is not None and p.control.tracks is not None], _has_tracks))
     return [
-        *_scores(by_detections, offset, rules),
+        *_scores(by_detections, offset, rules, dispersion),
         _ratio("detections_per_frame", detections_per_frame, by_expected, offset, margins.detections_ratio, share),
-        _class_mix(by_detections, offset, rules),
+        _class_mix(by_mix, offset, rules),
         _ratio("latency_p95", latency_p95, by_frames, offset, margins.latency_p95_ratio, share, slower_only=True),
         _errors("error_rate", pooled(pairs, lambda p: _has_attempts(p, rules.min_frames)), margins.error_rate, share, True),
         _errors("gross_errors", by_few_frames, margins.gross_error_rate, rules.gross_share, False),
@@ -116,20 +120,20 @@ def _has_attempts(pair: Pair, least: int) -> bool:
     return max(pair.canary.frames, pair.canary.errors) >= least and max(pair.control.frames, pair.control.errors) >= least
 
 
-def _has_detections(pair: Pair, least: int) -> bool:
+def _has_detections(pair: Pair, least: float) -> bool:
     return min(pair.canary.detections, pair.control.detections) >= least
 
 
-def _has_expected(pair: Pair, rules: Rules) -> bool:
+def _has_expected(pair: Pair, frames: int, least: float) -> bool:
     """Enough detections if the canary's rate is the control's: a canary that sees nothing must not wait for ever."""
     expected = detections_per_frame(pair.control) * min(pair.canary.frames, pair.control.frames)
-    return _has_frames(pair, rules.min_frames) and expected >= rules.min_detections
+    return _has_frames(pair, frames) and expected >= least
 
 
-def _has_received(pair: Pair, rules: Rules) -> bool:
+def _has_received(pair: Pair, least_frames: int, least: float) -> bool:
     frames = min(pair.canary.received_frames, pair.control.received_frames)
     rate = received_per_frame(pair.control)
-    return frames >= rules.min_frames and rate is not None and rate * frames >= rules.min_detections
+    return frames >= least_frames and rate is not None and rate * frames >= least
 
 
 def _has_tracks(pair: Pair) -> bool:
@@ -142,7 +146,8 @@ def _sample(pair: Pair, canary: float, control: float, effect: float, bad: bool)
     return Sample(pair.canary.start_us, pair.hour, canary, control, effect, bad)
 
 
-def _scores(pairs: Sequence[Pair], offset: Offset, rules: Rules) -> list[Series]:
+def _scores(pairs: Sequence[Pair], offset: Offset, rules: Rules, dispersion: Dispersion) -> list[Series]:
+    """The PSI is what exceeds the one that so few objects have by chance."""
     margins = rules.margins
     limits = {"score_psi": margins.score_psi, "score_ks": margins.score_ks, "mean_score": margins.mean_score}
     made = {name: Series(name, LABELS[name], limit, rules.bad_share) for name, limit in limits.items()}
@@ -153,7 +158,7 @@ def _scores(pairs: Sequence[Pair], offset: Offset, rules: Rules) -> list[Series]
             continue
         means = distances.mean_score(canary), distances.mean_score(control)
         effects = {
-            "score_psi": distances.score_psi(canary, control),
+            "score_psi": max(distances.score_psi(canary, control) - dispersion.psi_noise(canary, control), 0.0),
             "score_ks": distances.ks_distance(canary, control),
             "mean_score": means[0] - means[1],
         }
@@ -162,7 +167,7 @@ def _scores(pairs: Sequence[Pair], offset: Offset, rules: Rules) -> list[Series]
     return list(made.values())
 
 
-def _class_mix(pairs: Sequence[Pair], offset: Offset, rules: Rules) -> Series:
+def _class_mix(pairs: Iterable[Pair], offset: Offset, rules: Rules) -> Series:
     """The figures beside the distance are the shares of the control's commonest class."""
     series = Series("class_mix", LABELS["class_mix"], rules.margins.class_mix, rules.bad_share)
     for pair in pairs:

@@ -6,6 +6,7 @@ much from windows in which both served the baseline; what is compared later is t
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import add
 
 import numpy as np
 
@@ -84,7 +85,7 @@ def added(first: ArmWindow, later: ArmWindow) -> ArmWindow:
 def _sum(first: Sequence[int], later: Sequence[int]) -> tuple[int, ...]:
     if not first or not later:
         return tuple(first or later)
-    return tuple(a + b for a, b in zip(first, later, strict=True))
+    return tuple(map(add, first, later))
 
 
 def _merged(first: Mapping[str, int], later: Mapping[str, int]) -> dict[str, int]:

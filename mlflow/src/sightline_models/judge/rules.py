@@ -83,6 +83,7 @@ class Rules(Settings):
     min_nodes: Annotated[int, Field(ge=1)] = 1  # that report, of each arm
     min_frames: Annotated[int, Field(ge=1)] = 500  # of each arm in a pair; shorter windows are put together
     min_detections: Annotated[int, Field(ge=1)] = 300  # the same for distances between histograms
+    min_objects: Annotated[int, Field(ge=1)] = 50  # the same in independent objects, as far as windows tell (dispersion.py)
     min_before: Annotated[int, Field(ge=1)] = 3  # windows before the swap that tell what the arms' streets differ by
     coverage: Annotated[float, Field(gt=0, le=1)] = 0.8  # of the time to observe, that pairs must cover
     reported: Annotated[float, Field(gt=0, le=1)] = 0.9  # of a ring's nodes that are there, that must serve it

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import betaln, logsumexp
+from scipy.special import betaln
 
 Floats = npt.NDArray[np.float64]
 
@@ -36,31 +36,44 @@ def _log_payoffs(bad: npt.NDArray[np.bool_], p0: float) -> Floats:
 
 
 def log_wealth(bad: Sequence[bool], blocks: Sequence[int], p0: float, horizon: int) -> float:
-    """Logarithm of the gambler's wealth after all windows: a third each on three ways of being bad.
+    """Logarithm of the gambler's wealth after all windows; see ``log_wealth_path``."""
+    return float(log_wealth_path(bad, blocks, p0, horizon)[-1]) if bad else 0.0
+
+
+def log_wealth_path(bad: Sequence[bool], blocks: Sequence[int], p0: float, horizon: int) -> Floats:
+    """Logarithm of the gambler's wealth after each window: a third each on three ways of being bad.
 
     Always; from some window on (all starts at once, whose shares of the stake sum to one over all time; ``horizon`` is the
     number of windows that share half of it); at some hours of the day only (``blocks``: each window's hour, each hour's
     stake waits for its own windows). So a version that misbehaves at night is found within the night.
     """
-    if not bad:
-        return 0.0
     payoffs = _log_payoffs(np.asarray(bad, dtype=np.bool_), p0)
-    parts = (_mean(payoffs.sum(axis=0)), _from_some_window_on(payoffs, horizon), _by_hour(payoffs, np.asarray(blocks)))
-    return float(logsumexp(parts) - math.log(len(parts)))
+    hours = np.asarray(blocks)
+    parts = [_mean(payoffs.cumsum(axis=0)), _from_some_window_on(payoffs, horizon), _by_hour(payoffs, hours)]
+    return np.asarray(np.logaddexp.reduce(parts) - math.log(len(parts)))
 
 
-def _mean(log_values: Floats) -> float:
-    return float(logsumexp(log_values) - math.log(log_values.size))
+def _mean(log_values: Floats) -> Floats:
+    """Logarithm of the mean over the last axis."""
+    return np.asarray(np.logaddexp.reduce(log_values, axis=-1) - math.log(log_values.shape[-1]))
 
 
-def _from_some_window_on(payoffs: Floats, horizon: int) -> float:
+def _from_some_window_on(payoffs: Floats, horizon: int) -> Floats:
     """Wealth of stakes that start at every window; what has not started yet is still held."""
     shares = start_shares(len(payoffs), horizon)
     started = np.full(payoffs.shape[1], -np.inf)
-    for share, payoff in zip(np.log(shares), payoffs, strict=True):
+    path = np.empty_like(payoffs)
+    for index, (share, payoff) in enumerate(zip(np.log(shares), payoffs, strict=True)):
         started = np.logaddexp(started, share) + payoff
-    held = max(1 - float(shares.sum()), 0.0)
-    return float(np.logaddexp(_mean(started), math.log(held) if held else -np.inf))
+        path[index] = started
+    held = np.maximum(1 - shares.cumsum(), 1e-12)
+    return np.asarray(np.logaddexp(_mean(path), np.log(held)))
+
+
+def _by_hour(payoffs: Floats, hours: npt.NDArray[np.int64]) -> Floats:
+    """Wealth with a 24th of the stake on each hour of the day."""
+    own = hours[None, :, None] == np.arange(24)[:, None, None]
+    return _mean(_mean(np.where(own, payoffs, 0.0).cumsum(axis=1)).T)
 
 
 def start_shares(windows: int, horizon: int) -> Floats:
@@ -68,12 +81,6 @@ def start_shares(windows: int, horizon: int) -> Floats:
     number = np.arange(1, windows + 1, dtype=np.float64)
     later = horizon / np.maximum(number * (number - 1), 1)
     return np.where(number <= horizon, 1 / horizon, later) / 2
-
-
-def _by_hour(payoffs: Floats, blocks: npt.NDArray[np.int64]) -> float:
-    """Wealth with a 24th of the stake on each hour of the day."""
-    hours = np.stack([payoffs[blocks == hour].sum(axis=0) for hour in range(24)])
-    return _mean(hours)
 
 
 def log_wealth_of_nodes(bad: int, nodes: int, p0: float) -> float:
@@ -84,7 +91,7 @@ def log_wealth_of_nodes(bad: int, nodes: int, p0: float) -> float:
     if not nodes or p0 >= 1:
         return 0.0
     p1 = _alternatives(p0)
-    return _mean(bad * np.log(p1 / p0) + (nodes - bad) * np.log((1 - p1) / (1 - p0)))
+    return float(_mean(bad * np.log(p1 / p0) + (nodes - bad) * np.log((1 - p1) / (1 - p0))))
 
 
 def median_interval(values: Sequence[float], alpha: float) -> tuple[float | None, float | None]:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sightline_contract.agreement import Agreement
+from sightline_models.judge.dispersion import Dispersion
 from sightline_models.judge.figures import Arm, ArmWindow, ShadowWindow
 from sightline_models.judge.metrics import LABELS, Sample, Series, series_of
 from sightline_models.judge.pairs import Offset, Pair, hour_of
@@ -68,7 +69,8 @@ def _compared(windows: Sequence[ShadowWindow], rules: Rules) -> list[Series]:
         }
     )
     pairs = [_pair(window) for window in windows]
-    series = series_of(pairs, Offset(), rules.model_copy(update={"margins": margins}))
+    # Both saw the same objects: what differs is the models' and no luck of the draw.
+    series = series_of(pairs, Offset(), rules.model_copy(update={"margins": margins}), Dispersion())
     return [one for one in series if one.name not in ("received_per_frame", "tracks_per_frame")]
 
 

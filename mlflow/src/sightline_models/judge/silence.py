@@ -13,18 +13,21 @@ def silence_of(windows: Sequence[ArmWindow], cohort: Cohort, rules: Rules, until
     """Share of the canaries that are missing in a window, above the control's.
 
     A window tells nothing where most of the control is missing, too: then the centre or the network is the cause. A single
-    node of several has a plug that somebody pulled; a version's fault shows on two.
+    node of several has a plug that somebody pulled; a version's fault shows on two. Expected is whoever reported in an earlier
+    window, and canaries that vanished before their first: a node that comes later was not missing before.
     """
     series = Series("silence", LABELS["silence"], rules.margins.silent_share, rules.bad_share)
-    closed = [w for w in windows if w.start_us + w.window_s * 1e6 <= until_us and w.start_us >= cohort.settled_us]
+    closed = [w for w in windows if w.start_us + w.window_s * 1e6 <= until_us]
     nodes = {arm: {w.start_us: w.nodes for w in closed if w.arm is arm} for arm in Arm}
-    starts = nodes[Arm.CONTROL] if cohort.controls else nodes[Arm.CANARY]
-    for start in sorted(starts):
-        control = 1 - min(nodes[Arm.CONTROL][start] / cohort.controls, 1.0) if cohort.controls else 0.0
-        if control > 0.5 or not cohort.canaries:
+    canaries, controls = cohort.vanished, 0
+    for start in sorted(nodes[Arm.CONTROL] if cohort.controls else nodes[Arm.CANARY]):
+        here, there = nodes[Arm.CANARY].get(start, 0), nodes[Arm.CONTROL].get(start, 0)
+        canaries, controls = max(canaries, here + cohort.vanished), max(controls, there)
+        control = 1 - there / controls if controls else 0.0
+        if start < cohort.settled_us or control > 0.5 or not canaries:
             continue
-        missing = max(cohort.canaries - nodes[Arm.CANARY].get(start, 0), 0)
-        canary = missing / cohort.canaries
-        bad = canary - control > series.margin and (missing > 1 or cohort.canaries == 1)
+        missing = canaries - here
+        canary = missing / canaries
+        bad = canary - control > series.margin and (missing > 1 or canaries == 1)
         series.samples.append(Sample(start, hour_of(start), canary, control, canary - control, bad))
     return series

@@ -60,4 +60,5 @@ class Cohort:
     told: int = 0  # nodes of all rings that were told to serve it and are there; 0: canaries and reverted ones
     reverted: int = 0  # of those, that refuse it or gave it up
     silent: int = 0  # of the canaries, not heard of now
+    vanished: int = 0  # of those, that never said that they serve it
     controls_silent: int = 0

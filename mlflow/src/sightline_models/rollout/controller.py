@@ -58,7 +58,8 @@ class Controller:
     def update(self, plan: RolloutPlan) -> None:
         """Take a newer message of the same plan: what people want of it."""
         if plan.rollout_id == self._plan.rollout_id and plan.edit >= self._plan.edit:
-            self._plan = self._plan.model_copy(update={"wanted": plan.wanted, "edit": plan.edit})
+            asked = {"wanted": plan.wanted, "edit": plan.edit, "actor": plan.actor, "note": plan.note}
+            self._plan = self._plan.model_copy(update=asked)
 
     @property
     def plan(self) -> RolloutPlan:
@@ -127,7 +128,7 @@ class Controller:
         if self._state.at is None:
             yield _Row(StepName.STARTED, (self._plan.note or "a new version", *fleet.left_out()))
         if self._plan.wanted is Wanted.ABORT and not self._state.over:
-            yield _Row(StepName.ABORTED, (f"{self._plan.actor} wants it",), counts=self._durations(fleet))
+            yield _Row(StepName.ABORTED, (self._wish(),), counts=self._durations(fleet))
         if self._state.over:
             yield from self._ending(fleet)
             return
@@ -144,9 +145,12 @@ class Controller:
         plan, state = self._plan, self._state
         if plan.wanted is Wanted.PAUSE and state.paused_by != "person":
             counts = {"edit": plan.edit, "by_person": 1}
-            yield _Row(StepName.PAUSED, (f"{plan.actor} wants it",), counts=counts)
+            yield _Row(StepName.PAUSED, (self._wish(),), counts=counts)
         elif plan.wanted is Wanted.RUN and state.paused_by and plan.edit > state.paused_edit:
-            yield _Row(StepName.RESUMED, (f"{plan.actor} wants it",), counts={"by_person": 1})
+            yield _Row(StepName.RESUMED, (self._wish(),), counts={"by_person": 1})
+
+    def _wish(self) -> str:
+        return f"{self._plan.actor} wants it" + (f": {self._plan.note}" if self._plan.note else "")
 
     def _verdict(self, fleet: Fleet, answer: Answer | None) -> Verdict | None:
         """Of the state as it was asked about; None where there is nothing to judge."""

@@ -106,6 +106,7 @@ class Fleet:
             told=len(told),
             reverted=len(reverted),
             silent=sum(not self.online(node) for node in ring),
+            vanished=sum(node in vanished for node in ring),
             controls_silent=sum(not self.online(node) for node in controls),
         )
 

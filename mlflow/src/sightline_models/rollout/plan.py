@@ -45,7 +45,10 @@ class WrappedKeys(Message):
 
 
 class RolloutPlan(Message):
-    """A rollout or A/B comparison. A later message of the same id has a higher ``edit`` and may change ``wanted`` only."""
+    """A rollout or A/B comparison.
+
+    A later message of the same id has a higher ``edit`` and may change ``wanted``, ``actor`` and ``note`` only.
+    """
 
     rollout_id: Annotated[str, Field(min_length=1)]
     kind: Kind = Kind.ROLLOUT

@@ -50,11 +50,10 @@ class State:
 
 
 def fold(steps: Iterable[Step]) -> State:
-    """The state after the rows, in the order of ``seq``; a row that comes twice counts once."""
+    """The state after the rows, in the order of ``seq``; a row that comes twice changes nothing."""
     state = State()
     for step in sorted(steps, key=lambda row: row.seq):
-        if step.seq == state.seq:
-            state = after(state, step)
+        state = after(state, step)
     return state
 
 

@@ -24,7 +24,7 @@ from sightline.rollout.fleet import Fleet, latest_statuses
 from sightline.rollout.journal import Journal, Registry
 from sightline.rollout.judge import Judge
 from sightline.rollout.plan_topic import PlanFollower
-from sightline_contract.errors import SightlineError
+from sightline_contract.errors import BrokerError, SightlineError
 from sightline_contract.topics import AUDIT, MODEL_ROLLOUT, ROLLOUT_PLANS
 from sightline_lakehouse.ddl import create_tables
 from sightline_lakehouse.tables import MODEL_ROLLOUTS
@@ -35,13 +35,14 @@ from sightline_streaming.kafka import require_topics
 
 LOOK_S: Final = 2.0
 _MASTER: Final = "local[3]"
+_BROKER_TIMEOUT_S: Final = 60.0
 # MLflow's client would try for minutes while the fleet waits; the journal tries again.
 _REGISTRY_PATIENCE: Final = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 
 
 def run(config: JobConfig, status: Path, registry: Registry | None, look_s: float, to_stop: threading.Event) -> None:
     """Judge until ``to_stop`` is set; raises SightlineError where a streaming query fails."""
-    require_topics(config.kafka, [ROLLOUT_PLANS, MODEL_ROLLOUT, AUDIT])
+    _await_broker(config)
     fleet = Fleet()
     job = replace(models.JOB, start=partial(models.start, tell=fleet.take))
     with Application(config, [job], master=_MASTER, jars=fetch_jars("spark")) as application:
@@ -61,6 +62,19 @@ def run(config: JobConfig, status: Path, registry: Registry | None, look_s: floa
                 to_stop.wait(max(0.0, look_s - (time.monotonic() - begun_s)))
         finally:
             plans.close()
+
+
+def _await_broker(config: JobConfig) -> None:
+    """Wait for the broker, which may start at the same time; raises BrokerError when it does not come."""
+    deadline = time.monotonic() + _BROKER_TIMEOUT_S
+    while True:
+        try:
+            require_topics(config.kafka, [ROLLOUT_PLANS, MODEL_ROLLOUT, AUDIT, *models.JOB.topics])
+            return
+        except BrokerError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(1)
 
 
 def _listen(to_stop: threading.Event) -> None:

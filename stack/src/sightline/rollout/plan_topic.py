@@ -2,12 +2,12 @@
 
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from sightline.topic_content import read_topic
-from sightline_contract.errors import BrokerError
+from sightline_contract.errors import BrokerError, ConfigError
 from sightline_contract.settings import explain
 from sightline_contract.topics import ROLLOUT_PLANS
 from sightline_models.rollout.plan import RolloutPlan
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from confluent_kafka import Message
 
 _AT_ONCE = 1000
+_TIMEOUT_S = 30.0
 
 
 def read_plans(kafka: KafkaConfig) -> dict[str, RolloutPlan]:
@@ -31,8 +32,43 @@ def read_plans(kafka: KafkaConfig) -> dict[str, RolloutPlan]:
 
 
 def write_plan(plan: RolloutPlan, kafka: KafkaConfig) -> None:
-    """Publish a plan and wait until the broker has it; raises BrokerError."""
+    """Publish a later edit of a plan and wait until the broker has it; raises BrokerError."""
     publish([(plan.rollout_id, plan.model_dump_json().encode(), [])], ROLLOUT_PLANS, kafka)
+
+
+class PlanDesk:
+    """The one place where a rollout begins: of two that begin at once, one is refused.
+
+    Kafka sees to it: who comes later shuts the former out, whose plan is not taken any more, and reads what there is after
+    that. So nobody begins a rollout without having seen the one before it. Raises BrokerError throughout.
+    """
+
+    def __init__(self, kafka: KafkaConfig) -> None:
+        from confluent_kafka import KafkaException, Producer
+
+        self._where = f"topic {ROLLOUT_PLANS.name} at {kafka.bootstrap_servers}"
+        options: dict[str, Any] = {**kafka.librdkafka_options(), "transactional.id": "rollout-start", "log_level": 0}
+        # An error is raised where it is met; librdkafka would print it, too.
+        options["error_cb"] = lambda _error: None
+        self._producer = Producer(options)
+        try:
+            self._producer.init_transactions(_TIMEOUT_S)
+        except KafkaException as error:
+            raise BrokerError(f"{self._where}: lets nobody begin ({error.args[0].str()}): see whether Kafka runs") from error
+        self.plans = read_plans(kafka)
+
+    def begin(self, plan: RolloutPlan) -> None:
+        """Publish a first plan; raises ConfigError where somebody else has come in between."""
+        from confluent_kafka import KafkaError, KafkaException
+
+        try:
+            self._producer.begin_transaction()
+            self._producer.produce(ROLLOUT_PLANS.name, key=plan.rollout_id, value=plan.model_dump_json().encode())
+            self._producer.commit_transaction(_TIMEOUT_S)
+        except KafkaException as error:
+            if error.args[0].code() in (KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.PRODUCER_FENCED):
+                raise ConfigError("another rollout was begun meanwhile: see 'sightline models rollout status'") from error
+            raise BrokerError(f"{self._where}: takes no plan ({error.args[0].str()}): see whether Kafka runs") from error
 
 
 class PlanFollower:
