@@ -155,7 +155,7 @@ def test_a_node_that_was_away_catches_up_and_one_without_a_broker_goes_on(
     node.stop()
     for revision in (2, 3):
         node.told(desired(revision, serve=(first, second)[revision - 2].at(), node_id="away-1"))
-    node.told(desired(9, serve=first.at(), node_id="another"))
+    node.told(desired(9, serve=first.at(), node_id="another"))  # under this node's key: it is nobody's
     alone = run("away-1", kafka={"bootstrap_servers": "127.0.0.1:1"})
     time.sleep(1)
     alone.stop()
@@ -164,7 +164,6 @@ def test_a_node_that_was_away_catches_up_and_one_without_a_broker_goes_on(
     assert (status.revision, status.phase) == (3, Phase.FOLLOWING)
     back.stop()
     versions = {(batch.session, batch.model_version) for batch in back.batches("away-1")}
-    assert [version for _, version in sorted(versions)][0] == "own"
     sessions = sorted({session for session, _ in versions})
     # Without the broker it served what it had.
     assert {version for session, version in versions if session == sessions[1]} == {"2"}
