@@ -35,10 +35,13 @@ BLUE = np.full((48, 64, 3), (255, 0, 0), np.uint8)
 BLACK = np.zeros((48, 64, 3), np.uint8)
 
 
-def picture_model(*, left: float = 0.1, gain: float = 1.0, side: int = 16, fails_on_blue: bool = False) -> onnx.ModelProto:
-    """[n, side, side, 3] RGB to [n, 2, 6]. ``left`` is where the person's box begins, ``gain`` what scores are multiplied with.
+def picture_model(
+    *, left: float = 0.1, gain: float = 1.0, side: int = 16, padding: int = 0, fails_on_blue: bool = False
+) -> onnx.ModelProto:
+    """[n, side, side, 3] RGB to [n, 2, 6]. ``left`` is where the person's box begins; scores are multiplied with ``gain``.
 
-    One that ``fails_on_blue`` reads outside of an array at a blue picture, as a faulty export does.
+    ``padding`` makes the file larger by so many bytes. One that ``fails_on_blue`` reads outside of an array at a blue
+    picture, as a faulty export does.
     """
     boxes = np.array([[[left, 0.2, left + 0.2, 0.9], [0.6, 0.5, 0.9, 0.9]]], np.float32)
     constants = {
@@ -49,6 +52,7 @@ def picture_model(*, left: float = 0.1, gain: float = 1.0, side: int = 16, fails
         "classes": np.array([[[0], [2]]], np.float32),
         "last": np.array([2], np.int64),
         "blue": np.array(2, np.int64),
+        "padding": np.zeros(padding // 4, np.float32),
         "steps": np.array(100 if fails_on_blue else 1e9, np.float32),
     }
     nodes = [
