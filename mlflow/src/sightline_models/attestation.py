@@ -37,7 +37,7 @@ def check_statement(
 ) -> Statement:
     """The statement of ``node_id``, if it is good; raises TrustError that names the first rule which it breaks.
 
-    ``nonce`` is what the node was asked with. Order: form, signature by that node's own certificate, nonce, age, attestor, claims.
+    ``nonce`` is what the node was asked with. Order: form, signature of that very node, nonce, age, attestor, claims.
     """
     if envelope_text is None:
         raise TrustError(f"{node_id}: attestation: makes no statement, which the policy asks for: set models.attestation")

@@ -23,6 +23,7 @@ _INPUT_NODE = "tower_0/images"
 _CLASS_LOGITS_NODE = "tower_0/CenternetHead/centernet_cls_output/BiasAdd"
 _EDGE_DISTANCES_NODE = "tower_0/wh"
 _NO_PEAK_LOGIT = -1e4
+_STRIDE_PX = 4
 
 
 def convert_centernet(path: Path) -> onnx.ModelProto:
@@ -70,3 +71,57 @@ def _corners(b: OnnxBuilder, cell: str, logits: Image, distances: Image) -> list
     offsets = b.nodes("Split", 4, b.node("Div", signed, b.floats(INPUT_SIZE_PX)), b.ints(1, 1, 1, 1), axis=0)
     flat = [b.node("Reshape", offset, b.ints(-1)) for offset in offsets]
     return [b.node("Add", centre[axis], offset) for axis, offset in zip("xyxy", flat, strict=True)]
+
+
+def free_peak_decoding(graph: onnx.GraphProto) -> bool:
+    """Write the decoding anew, for any batch, where ``graph`` has the one above, which is for one picture; False elsewhere.
+
+    The batch stays the first axis: the best of each picture's peaks, and a gather within each picture.
+    """
+    made = {output: node for node in graph.node for output in node.output}
+    top = [node for node in graph.node if node.op_type == "TopK"]
+    flat = made.get(top[0].input[0]) if len(top) == 1 else None
+    peaks = made.get(flat.input[0]) if flat is not None and flat.op_type == "Reshape" else None
+    gathers = [made.get(node.input[0]) for node in graph.node if node.op_type == "Gather"]
+    if peaks is None or peaks.op_type != "Where" or len(gathers) != 1 or gathers[0] is None:
+        return False
+    output = graph.output[0].name
+    _keep_what_makes(graph, {peaks.output[0], gathers[0].input[0]})
+    b = OnnxBuilder(prefix="batch_")
+    b.rename(_batched_boxes(b, peaks.output[0], gathers[0].input[0]), output)
+    b.add_to(graph)
+    return True
+
+
+def _batched_boxes(b: OnnxBuilder, peaks: str, distances: str) -> str:
+    """[n, 100, 6] of maps [n, classes, side, side] and [n, 4, side, side]."""
+    side = INPUT_SIZE_PX // _STRIDE_PX
+    cells, width = b.ints(side * side), b.ints(side)
+    top, index = b.nodes("TopK", 2, b.node("Reshape", peaks, b.ints(0, -1)), b.ints(DETECTIONS), axis=1)
+    class_id = b.node("Div", index, cells)
+    cell = b.node("Sub", index, b.node("Mul", class_id, cells))
+    row = b.node("Div", cell, width)
+    column = b.node("Sub", cell, b.node("Mul", row, width))
+    x, y = (
+        b.node("Unsqueeze", b.node("Div", b.node("Cast", i, to=onnx.TensorProto.FLOAT), b.floats(side)), b.ints(1))
+        for i in (column, row)
+    )
+    by_cell = b.node("Reshape", distances, b.ints(0, 4, -1))
+    where = b.node("Expand", b.node("Unsqueeze", cell, b.ints(1)), b.ints(1, 4, 1))
+    offsets = b.node("Div", b.node("GatherElements", by_cell, where, axis=2), b.floats(INPUT_SIZE_PX))
+    signed = b.node("Mul", offsets, b.floats_column(-1, -1, 1, 1))
+    corners = b.node("Transpose", b.node("Add", b.node("Concat", x, y, x, y, axis=1), signed), perm=[0, 2, 1])
+    scores = b.node("Unsqueeze", b.node("Sigmoid", top), b.ints(2))
+    classes = b.node("Unsqueeze", b.node("Cast", class_id, to=onnx.TensorProto.FLOAT), b.ints(2))
+    return b.node("Concat", corners, scores, classes, axis=2)
+
+
+def _keep_what_makes(graph: onnx.GraphProto, tensors: set[str]) -> None:
+    """Drop the nodes that none of ``tensors`` needs."""
+    needed, kept = set(tensors), []
+    for node in reversed(graph.node):  # a node comes after what makes its inputs
+        if needed & set(node.output):
+            needed |= set(node.input)
+            kept.append(node)
+    del graph.node[:]
+    graph.node.extend(reversed(kept))

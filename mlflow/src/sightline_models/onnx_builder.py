@@ -15,7 +15,9 @@ IR_VERSION = 8
 class OnnxBuilder:
     """Collects nodes and constants; every value is known by its name."""
 
-    def __init__(self) -> None:
+    def __init__(self, prefix: str = "") -> None:
+        """``prefix`` stands before all names: for nodes that are added to a graph with names of its own."""
+        self._prefix = prefix
         self._nodes: list[onnx.NodeProto] = []
         self._constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
         self._initializers: list[onnx.TensorProto] = []
@@ -24,7 +26,7 @@ class OnnxBuilder:
         """Name of a constant; equal constants are stored once."""
         key = (str(value.dtype), value.shape, value.tobytes())
         if key not in self._constants:
-            name = f"constant_{len(self._constants)}"
+            name = f"{self._prefix}constant_{len(self._constants)}"
             self._initializers.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
             self._constants[key] = name
         return self._constants[key]
@@ -51,13 +53,18 @@ class OnnxBuilder:
 
     def nodes(self, op: str, outputs: int, *inputs: str, **attributes: Any) -> list[str]:
         """Append a node with several outputs; returns their names."""
-        names = [f"{op.lower()}_{len(self._nodes)}{f'_{i}' if outputs > 1 else ''}" for i in range(outputs)]
+        names = [f"{self._prefix}{op.lower()}_{len(self._nodes)}{f'_{i}' if outputs > 1 else ''}" for i in range(outputs)]
         self._nodes.append(helper.make_node(op, list(inputs), names, name=names[0], **attributes))
         return names
 
     def rename(self, value: str, name: str) -> None:
         """Give ``value`` the name by which users of the model know it."""
         self._nodes.append(helper.make_node("Identity", [value], [name], name=name))
+
+    def add_to(self, graph: onnx.GraphProto) -> None:
+        """Append all nodes and constants to a graph."""
+        graph.node.extend(self._nodes)
+        graph.initializer.extend(self._initializers)
 
     def model(self, name: str, inputs: dict[str, list[int]], outputs: dict[str, list[int]]) -> onnx.ModelProto:
         """The checked model; all inputs and outputs are float32."""

@@ -1,6 +1,8 @@
 """The authority: what it signs, what it keeps, what it refuses."""
 
+import contextlib
 import json
+import ssl
 import stat
 import subprocess
 import sys
@@ -174,6 +176,73 @@ def test_a_locked_key_opens_with_its_passphrase_only(tmp_path: Path) -> None:
         Authority(tmp_path / "pki", "open barley")
     assert "barley" not in str(refused.value)
     assert Authority(tmp_path / "pki", "open sesame").issue("gate-1", tmp_path, NOW).exists()
+
+
+def test_a_signers_certificate_is_for_signing_models_alone(folder: Path, tmp_path: Path) -> None:
+    made = Authority(folder, None).issue("release", tmp_path, NOW, signer=True, passphrase="open sesame")
+    issued = certificate(made / "signer.pem")
+    assert usages(issued) == {ExtendedKeyUsageOID.CODE_SIGNING}
+    assert issued.not_valid_after_utc == NOW + timedelta(days=90)
+    assert sorted(path.name for path in made.iterdir()) == ["ca.pem", "signer.key", "signer.pem"]
+    assert b"ENCRYPTED" in (made / "signer.key").read_bytes()
+    assert mode(made / "signer.key") & 0o077 == 0
+    assert [entry.kind for entry in read_record(folder)] == [authority.Kind.SIGNER]
+
+
+def test_a_name_never_changes_between_signing_and_connecting(folder: Path, tmp_path: Path) -> None:
+    opened = Authority(folder, None)
+    opened.issue("gate-1", tmp_path, NOW)
+    opened.issue("release", tmp_path, NOW, signer=True)
+    with pytest.raises(ConfigError, match="gate-1: is a node's name"):
+        opened.issue("gate-1", tmp_path, NOW, signer=True, renew=True)
+    with pytest.raises(ConfigError, match="release: is a signer's name"):
+        opened.issue("release", tmp_path, NOW, renew=True)
+    with pytest.raises(ConfigError, match="give one of the two"):
+        opened.issue("kafka", tmp_path, NOW, signer=True, hosts=["10.0.0.5"])
+    assert opened.issue("release", tmp_path, NOW, signer=True, renew=True).exists()
+
+
+def test_a_record_from_before_there_were_signers_is_read(folder: Path, tmp_path: Path) -> None:
+    opened = Authority(folder, None)
+    opened.issue("gate-1", tmp_path, NOW)
+    opened.issue("kafka", tmp_path, NOW, hosts=["10.0.0.5"])
+    lines = [json.loads(line) for line in (folder / "issued.jsonl").read_text().splitlines()]
+    assert [line.pop("kind") for line in lines] == ["node", "broker"]
+    (folder / "issued.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert [entry.kind for entry in read_record(folder)] == [authority.Kind.NODE, authority.Kind.BROKER]
+
+
+@pytest.mark.parametrize(("name", "let_in"), [("gate-1", True), ("release", False)])
+def test_a_signers_certificate_opens_no_connection(tmp_path: Path, name: str, let_in: bool) -> None:
+    now = datetime.now(UTC)  # OpenSSL has the machine's clock
+    init(tmp_path / "pki", None, now)
+    opened = Authority(tmp_path / "pki", None)
+    broker = opened.issue("kafka", tmp_path, now, hosts=["127.0.0.1"])
+    shown = opened.issue(name, tmp_path, now, signer=not let_in)
+    stem = "node" if let_in else "signer"
+    served = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(broker / "ca.pem"))
+    served.verify_mode = ssl.CERT_REQUIRED
+    served.load_cert_chain(broker / "node.pem", broker / "node.key")
+    dialled = ssl.create_default_context(cafile=str(broker / "ca.pem"))
+    dialled.load_cert_chain(shown / f"{stem}.pem", shown / f"{stem}.key")
+    if let_in:
+        shake_hands(served, dialled)
+    else:
+        with pytest.raises(
+            ssl.SSLCertVerificationError, match=r"unsuitable certificate purpose|unsupported certificate purpose"
+        ):
+            shake_hands(served, dialled)
+
+
+def shake_hands(served: ssl.SSLContext, dialled: ssl.SSLContext) -> None:
+    """A whole handshake in memory; raises what the server's side raises."""
+    up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
+    server = served.wrap_bio(up, down, server_side=True)
+    client = dialled.wrap_bio(down, up, server_hostname="127.0.0.1")
+    for side in (client, server, client, server):
+        with contextlib.suppress(ssl.SSLWantReadError):
+            side.do_handshake()
+    assert server.getpeercert()
 
 
 def pki(tmp_path: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:

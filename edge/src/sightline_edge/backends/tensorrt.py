@@ -9,6 +9,7 @@ every later one replays it. A graph remembers addresses: buffers are as large as
 execution context of its own, as TensorRT asks for, and all share one scratch memory, for one runs at a time.
 """
 
+import ctypes
 from collections import OrderedDict
 from pathlib import Path
 from types import ModuleType
@@ -64,18 +65,16 @@ class Cuda:
 def import_tensorrt() -> ModuleType:
     """TensorRT, under the name of its package or of its bindings; raises ToolMissingError."""
     try:
-        import tensorrt
+        import tensorrt as trt
     except ImportError:
-        pass
-    else:
-        return tensorrt
-    try:
-        import tensorrt_bindings
-    except ImportError as error:
-        raise ToolMissingError(
-            f"TensorRT cannot be loaded ({error}): install the version that the engines are built with"
-        ) from error
-    return tensorrt_bindings
+        try:
+            import tensorrt_bindings as trt
+        except ImportError as error:
+            raise ToolMissingError(
+                f"TensorRT cannot be loaded ({error}): install the version that the engines are built with"
+            ) from error
+    module: ModuleType = trt
+    return module
 
 
 class TensorRtBackend:
@@ -88,12 +87,13 @@ class TensorRtBackend:
         if here != (target.version, target.architecture):
             raise ModelError(f"{path}: is for {target}, and this is TensorRT {here[0]} on {here[1]}: compile it for this")
         self._cuda("cudaSetDevice", 0)
-        self._runtime = self._trt.Runtime(self._trt.Logger(self._trt.Logger.ERROR))
+        self._logger = self._trt.Logger(self._trt.Logger.ERROR)
+        self._runtime = self._trt.Runtime(self._logger)
         self._engine = self._runtime.deserialize_cuda_engine(path.read_bytes())
         if self._engine is None:
             raise ModelError(f"{path}: is no engine that TensorRT {here[0]} can load: compile it again")
         self._input, self._output = card.input.name, card.output.name
-        self._check_names(path)
+        self._check_tensors(path)
         self._profiles = [
             (int(least[0]), int(best[0]), int(most[0]))
             for least, best, most in (
@@ -143,16 +143,18 @@ class TensorRtBackend:
         self._cuda("cudaStreamDestroy", self._stream)
         self._engine = self._runtime = None
 
-    def _check_names(self, path: Path) -> None:
+    def _check_tensors(self, path: Path) -> None:
         names = {self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)}
         if names != {self._input, self._output}:
             raise ModelError(f"{path}: has tensors {sorted(names)} and not those of its card: compile it again")
+        for name in names:
+            if -1 in tuple(self._engine.get_tensor_shape(name))[1:]:
+                raise ModelError(f"{path}: the size of {name} is free, and only the batch may be: compile it again")
 
     def _allocate(self) -> None:
         """Buffers for the largest batch, and the scratch memory that all contexts share."""
         most = self.max_batch or 1
         self.input_shape = tuple(self._engine.get_tensor_shape(self._input))[1:]
-        # The output's free dimension is the batch alone: an engine with another one is not built.
         self.output_shape = tuple(self._engine.get_tensor_shape(self._output))[1:]
         types = [np.dtype(self._trt.nptype(self._engine.get_tensor_dtype(name))) for name in (self._input, self._output)]
         self._host_in = self._buffers.pinned((most, *self.input_shape), types[0])
@@ -233,13 +235,12 @@ class _Buffers:
         return int(address)
 
     def pinned(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
-        import ctypes
-
         size_bytes = int(np.prod(shape)) * dtype.itemsize
         (address,) = self._cuda("cudaHostAlloc", size_bytes, 0)
         self._host.append(int(address))
-        content = (ctypes.c_byte * size_bytes).from_address(int(address))
-        return np.frombuffer(content, dtype).reshape(shape)
+        content: Any = (ctypes.c_byte * size_bytes).from_address(int(address))
+        pinned: np.ndarray[Any, Any] = np.frombuffer(content, dtype).reshape(shape)
+        return pinned
 
     def close(self) -> None:
         for address in self._device:
