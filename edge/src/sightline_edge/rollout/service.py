@@ -66,9 +66,7 @@ def _attest(config: NodeConfig, models: ModelsConfig) -> Callable[[str, int], st
     if models.attestation is None:
         return None
     if config.kafka.tls is None:
-        raise ConfigError(
-            "models.attestation: a node without kafka.tls has no name to sign with: give it a certificate"
-        )
+        raise ConfigError("models.attestation: a node without kafka.tls has no name to sign with: give it a certificate")
     public = public_pem(open_key(models.key)) if models.key else None
     return load_attestor(models.attestation, NodeIdentity(config.node_id, config.kafka.tls, public)).statement
 
