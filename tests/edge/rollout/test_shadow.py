@@ -107,3 +107,20 @@ def test_a_slow_candidate_makes_nobody_wait_and_gets_every_kth_frame(loaded: Cal
     assert thread.offer(frame)
     thread.close()
     assert thread.every == pytest.approx(8 / 2)
+
+
+def test_a_swap_does_not_wait_for_a_candidate_that_is_at_work(loaded: Callable[..., Loaded], tmp_path: Path) -> None:
+    live, following = loaded("1"), loaded("3")
+    engine, closed = Slow(write_model(tmp_path / "slow", "2")), threading.Event()
+    engine.close = closed.set  # type: ignore[method-assign]
+    switch = ModelSwitch(live, lambda: live, 5, 100, beside=True)
+    switch.offer_shadow(Loaded(ModelRef(model_name="p", model_version="2"), engine, "2"))
+    switch.turn()
+    switch.after(seen(live, RED))
+    switch.offer(following)
+    switch.offer_shadow(None)
+    assert switch.turn()
+    assert (switch.live, switch.shadow) == (following, None)
+    assert not closed.is_set()
+    engine.held.set()
+    assert closed.wait(20)
