@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sightline_contract.errors import ModelError
-from sightline_contract.parity import BARS, Golden, Seen, check_parity, measure_parity, read_golden, write_golden
+from sightline_contract.parity import BARS, Golden, Parity, Seen, check_parity, measure_parity, read_golden, write_golden
 from sightline_contract.targets import Precision
 
 FRAMES = np.zeros((2, 4, 6, 3), np.uint8)
@@ -114,6 +114,13 @@ def test_missing_added_and_renamed_objects_are_counted() -> None:
 def test_an_engine_below_a_bar_is_refused_with_its_figures(engine: Seen, says: str) -> None:
     with pytest.raises(ModelError, match=f"^it: does not see what the model sees.*{says}"):
         check_parity(golden(seen(0.9, 0.8)), [engine], BARS_32, "it")
+
+
+def test_a_figure_that_is_no_number_passes_no_bar() -> None:
+    nan = float("nan")
+    assert Parity(nan, nan, nan, 1, 1, 0, 0).failure(BARS_32) == (
+        "agreement nan < 0.995, mean IoU nan < 0.99, mean score gap nan > 0.005"
+    )
 
 
 def test_an_empty_clip_passes_nobody() -> None:

@@ -48,5 +48,32 @@ def plot_gpu(told: dict[str, Any], folder: Path) -> list[Path]:
     return written
 
 
+def table(told: dict[str, Any]) -> list[str]:
+    """Rows in Markdown: an engine each, and a batch each of it."""
+    rows = [
+        "| Engine | Build s (with timings) | MB | Agreement | Mean IoU | Score gap | Batch | p50 ms | p99 ms | With copies p50 ms "
+        "| Frames/s | Two streams | With copies |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name, engine in told["engines"].items():
+        if "error" in engine:
+            rows.append(f"| {name} | {engine['error']} |")
+            continue
+        again = engine.get("build_s_with_timings")
+        head = f"| {name} | {engine['build_s']:.0f} ({again:.0f}) | {engine['engine_bytes'] / 1e6:.1f} "
+        parity = engine.get("parity")
+        figures = "agreement", "mean_iou", "mean_score_gap"
+        head += "".join(f"| {parity[key]:.3f} " if parity else "| – " for key in figures)
+        for batch, f in engine.get("batches", {}).items():
+            rows.append(
+                f"{head}| {batch} | {f['graph_p50_ms']:.3f} | {f['graph_p99_ms']:.3f} | {f['copies_p50_ms']:.3f} "
+                f"| {f['frames_per_s']:,.0f} | {f['frames_per_s_two_streams']:,.0f} | {f['frames_per_s_copies']:,.0f} |"
+            )
+            head = "| | | | | | "
+    return rows
+
+
 if __name__ == "__main__":
-    plot_gpu(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")), Path(sys.argv[2]))
+    figures_told = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    plot_gpu(figures_told, Path(sys.argv[2]))
+    print(*table(figures_told), sep="\n")
