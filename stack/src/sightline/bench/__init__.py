@@ -177,14 +177,13 @@ def edge_command(
 def models_command(
     models: Annotated[list[Path], typer.Argument(help="Model folders.")],
     clip: Annotated[Path, typer.Option(help="A video of what they will see.")],
-    threads: Annotated[int, typer.Option(min=1, help="Of a call.")] = 2,
     repeats: Annotated[int, typer.Option(min=1, help="Turns of all contestants.")] = 7,
     json: Annotated[Path | None, typer.Option(help="Write all numbers here, too.", show_default=False)] = None,
 ) -> None:
-    """Compile models for every CPU target and time them beside ONNX Runtime at full precision."""
+    """Compile models for every CPU target and time them, on one core, beside ONNX Runtime at full precision."""
     from sightline.cli import naming_missing_packages
 
     with naming_missing_packages("bench models", "stack"):
         from sightline.bench.models import ModelsChoice, bench_models
 
-        bench_models(ModelsChoice(tuple(models), clip, threads, repeats), json)
+        bench_models(ModelsChoice(tuple(models), clip, repeats), json)

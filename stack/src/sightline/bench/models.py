@@ -1,21 +1,21 @@
 """``sightline bench models``: what the CPU targets of a model cost, beside ONNX Runtime at full precision.
 
 The engines are those of ``sightline models compile``, gates and all, and run where a node runs them: in the detector's
-backend, on so many threads. Contestants take turns, and what is told is the ratio to the first one within each turn, for other
-processes slow all of them alike.
+backend, on one thread. Contestants take turns and CPU time is what counts, with the ratio to the first one within each turn, so
+that other processes change little.
 """
 
 import json
-import statistics
 import tempfile
-import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import typer
 
+from sightline.bench.stopwatch import race
 from sightline.clip_frames import spread_frames
 from sightline.models import open_detector
 from sightline.results.machine import installed_versions, this_machine
@@ -28,7 +28,6 @@ from sightline_models.compile.golden import CALIBRATION_FRAMES, GOLDEN_FRAMES, s
 from sightline_models.compile.targets import possible_targets
 
 BATCHES: Final = (1, 8)
-_CALLS = 12
 _PACKAGES = ("onnxruntime", "openvino", "numpy")
 
 
@@ -38,7 +37,6 @@ class ModelsChoice:
 
     folders: tuple[Path, ...]
     clip: Path
-    threads: int
     repeats: int
 
 
@@ -47,7 +45,7 @@ def bench_models(choice: ModelsChoice, out: Path | None) -> None:
     told: dict[str, Any] = {
         "machine": this_machine().model_dump(),
         "versions": installed_versions(_PACKAGES),
-        "threads": choice.threads,
+        "threads": 1,
         "repeats": choice.repeats,
         "models": {},
     }
@@ -75,7 +73,7 @@ def _measure(folder: Path, choice: ModelsChoice) -> dict[str, Any]:
                 told[str(target)] = {"refused": str(error)}
                 continue
             told[str(target)] = done.figures()
-            backends[str(target)] = open_backend(out, card, target, choice.threads)
+            backends[str(target)] = open_backend(out, card, target, 1)
         detector = open_detector(folder, None)
         tensor = np.stack([detector.prepare(frame).tensor for frame in frames[: max(BATCHES)]])
         for batch in BATCHES:
@@ -89,35 +87,20 @@ def _cpu_targets() -> list[Target]:
 
 
 def _race(backends: dict[str, Backend], tensor: Floats, repeats: int) -> dict[str, dict[str, float]]:
-    """Milliseconds of a call and frames a second; speed as the ratio to the first, median and spread over the turns."""
-    names = list(backends)
-    for backend in backends.values():
-        backend.run(tensor)
-    turns: list[dict[str, float]] = []
-    for turn in range(repeats):
-        first = turn % len(names)
-        turns.append({name: _median_ms(backends[name], tensor) for name in names[first:] + names[:first]})
-    told = {}
-    for name in names:
-        ratios = [each[names[0]] / each[name] for each in turns]
-        ms = statistics.median(each[name] for each in turns)
-        told[name] = {
-            "ms": ms,
-            "frames_per_s": len(tensor) / ms * 1000,
-            "speed": statistics.median(ratios),
-            "speed_least": min(ratios),
-            "speed_most": max(ratios),
+    """CPU milliseconds of a call and frames a CPU second; speed as the ratio to the first, median and spread over the turns."""
+    calls = {name: (len(tensor), partial(backend.run, tensor)) for name, backend in backends.items()}
+    rates = race(calls, repeats)
+    first = rates[next(iter(rates))]
+    return {
+        name: {
+            "ms": len(tensor) / rate.median * 1000,
+            "frames_per_s": rate.median,
+            "speed": rate.over(first).median,
+            "speed_least": min(rate.over(first).runs),
+            "speed_most": max(rate.over(first).runs),
         }
-    return told
-
-
-def _median_ms(backend: Backend, tensor: Floats) -> float:
-    taken = []
-    for _ in range(_CALLS):
-        began_s = time.perf_counter()
-        backend.run(tensor)
-        taken.append((time.perf_counter() - began_s) * 1000)
-    return statistics.median(taken)
+        for name, rate in rates.items()
+    }
 
 
 def _print(name: str, told: dict[str, Any]) -> None:
