@@ -33,3 +33,14 @@ def test_the_example_node_reads_cameras_that_exist() -> None:
 def test_the_example_job_is_valid() -> None:
     job = load_job_config(ROOT / "streaming/configs/local.yaml", {})
     assert load_cameras(ROOT / job.cameras)[0].lines
+
+
+def test_the_example_node_shows_how_models_come_over_the_air(tmp_path: Path) -> None:
+    lines = (ROOT / "edge/configs/node.yaml").read_text(encoding="utf-8").splitlines()
+    first = lines.index("# models:")
+    last = next(i for i in range(first, len(lines)) if not lines[i].startswith("#"))
+    example = [line.removeprefix("# ") if first <= i < last else line for i, line in enumerate(lines)]
+    (tmp_path / "node.yaml").write_text("\n".join(example), encoding="utf-8")
+    models = load_node_config(tmp_path / "node.yaml").models
+    assert models is not None
+    assert (models.trust, models.site) == (tmp_path / "tls/ca.pem", "north")

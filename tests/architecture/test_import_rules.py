@@ -1,5 +1,6 @@
 """The rooms keep their doors: who may import whom, and what the repository may hold."""
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -50,3 +51,26 @@ def test_no_binary_weight_video_or_dataset_is_committed() -> None:
         path.name for path in tracked_files() if path.stat().st_size > 2_000_000 or b"\0" in path.read_bytes()[:8192]
     ]
     assert big_or_binary == []
+
+
+def test_tensorrt_is_loaded_in_two_files_and_only_when_it_is_wanted() -> None:
+    loading: set[str] = set()
+    at_once: set[str] = set()
+    for path in tracked_files():
+        if path.suffix != ".py" or "tests" in path.parts:
+            continue
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            if _loads(node, "tensorrt") or _loads(node, "tensorrt_bindings"):
+                loading.add(path.name)
+        late = {id(inner) for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) for inner in ast.walk(node)}
+        at_once |= {path.name for node in ast.walk(tree) if id(node) not in late and _loads(node, "tensorrt")}
+        at_once |= {path.name for node in ast.walk(tree) if id(node) not in late and _loads(node, "tensorrt_bindings")}
+    assert loading == {"tensorrt.py", "tensorrt_engine.py"}
+    assert at_once == set()
+
+
+def _loads(node: ast.AST, package: str) -> bool:
+    if isinstance(node, ast.ImportFrom):
+        return (node.module or "").split(".")[0] == package
+    return isinstance(node, ast.Import) and package in {alias.name.split(".")[0] for alias in node.names}

@@ -30,6 +30,17 @@ def test_a_batch_holds_a_second_of_frames_and_the_next_goes_on_where_it_ended() 
     assert columns.counts.tolist() == [i % 3 for i in range(10)]
 
 
+def test_no_batch_holds_frames_of_two_models_and_none_is_missing() -> None:
+    batcher = Batcher(ORIGIN, SECOND_US)
+    batches = feed(batcher, [frame(i) for i in (0, 1, 2, 5)])
+    batcher.use(replace(ORIGIN, model_version="8"))
+    batches += feed(batcher, [frame(i) for i in (7, 8)])
+    batcher.use(replace(ORIGIN, model_version="8"))  # the same again
+    batches += [*feed(batcher, [frame(9)]), batcher.end()]
+    assert [(batch.model_version, batch.seq, batch.first_frame) for batch in batches] == [("7", 0, 0), ("8", 1, 7)]
+    assert [(len(get_frames(batch).counts), batch.frames_skipped) for batch in batches] == [(4, 3), (3, 0)]
+
+
 def test_frames_and_skipped_frames_add_up_to_what_the_camera_gave() -> None:
     batcher = Batcher(ORIGIN, SECOND_US)
     given = [0, 1, 4, 5, 9, 12, 13, 25, 26]

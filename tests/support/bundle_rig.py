@@ -35,10 +35,13 @@ BLUE = np.full((48, 64, 3), (255, 0, 0), np.uint8)
 BLACK = np.zeros((48, 64, 3), np.uint8)
 
 
-def picture_model(*, left: float = 0.1, gain: float = 1.0, fails_on_blue: bool = False) -> onnx.ModelProto:
-    """[n, 16, 16, 3] RGB to [n, 2, 6]. ``left`` is where the person's box begins, ``gain`` what scores are multiplied with.
+def picture_model(
+    *, left: float = 0.1, gain: float = 1.0, side: int = 16, padding: int = 0, fails_on_blue: bool = False
+) -> onnx.ModelProto:
+    """[n, side, side, 3] RGB to [n, 2, 6]. ``left`` is where the person's box begins; scores are multiplied with ``gain``.
 
-    One that ``fails_on_blue`` reads outside of an array at a blue picture, as a faulty export does.
+    ``padding`` makes the file larger by so many bytes. One that ``fails_on_blue`` reads outside of an array at a blue
+    picture, as a faulty export does.
     """
     boxes = np.array([[[left, 0.2, left + 0.2, 0.9], [0.6, 0.5, 0.9, 0.9]]], np.float32)
     constants = {
@@ -49,6 +52,7 @@ def picture_model(*, left: float = 0.1, gain: float = 1.0, fails_on_blue: bool =
         "classes": np.array([[[0], [2]]], np.float32),
         "last": np.array([2], np.int64),
         "blue": np.array(2, np.int64),
+        "padding": np.zeros(padding // 4, np.float32),
         "steps": np.array(100 if fails_on_blue else 1e9, np.float32),
     }
     nodes = [
@@ -68,7 +72,7 @@ def picture_model(*, left: float = 0.1, gain: float = 1.0, fails_on_blue: bool =
     graph = helper.make_graph(
         nodes,
         "pictures",
-        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", 16, 16, 3])],
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", side, side, 3])],
         [helper.make_tensor_value_info("found", TensorProto.FLOAT, ["n", 2, 6])],
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
@@ -125,10 +129,11 @@ class Bundle:
 
 
 class Site:
-    """An authority with one signer."""
+    """An authority with one signer, as of ``now_us``."""
 
-    def __init__(self, folder: Path) -> None:
-        begin = datetime.fromtimestamp(NOW_US / 1e6, UTC) - timedelta(days=30)
+    def __init__(self, folder: Path, now_us: int = NOW_US) -> None:
+        self.now_us = now_us
+        begin = datetime.fromtimestamp(now_us / 1e6, UTC) - timedelta(days=30)
         init(folder / "authority", None, begin)
         made = Authority(folder / "authority", None).issue("signer", folder / "pki", begin, signer=True)
         self.trust = made / "ca.pem"
@@ -138,14 +143,14 @@ class Site:
         self._golden = 0
 
     def bundle(
-        self, model: Path, number: int, *, expires_us: int = NOW_US + 7 * DAY_US, issued_us: int = NOW_US,
+        self, model: Path, number: int, *, expires_us: int | None = None, issued_us: int | None = None,
         golden_of: Path | None = None, content_key: bytes | None = None, target: Target = CPU,
     ) -> Bundle:  # fmt: skip
         """Signed; ``golden_of`` is the model whose answers the golden clip holds, the bundle's own without it."""
         golden = self._golden_clip(golden_of or model)
         manifest = build_bundle(
             model, target=target, golden=golden, thresholds=Thresholds(), store=self.store, number=number,
-            issued_us=issued_us, expires_us=expires_us, content_key=content_key,
+            issued_us=issued_us or self.now_us, expires_us=expires_us or self.now_us + 7 * DAY_US, content_key=content_key,
         )  # fmt: skip
         return Bundle(manifest, self.signer.sign(manifest), self.store)
 

@@ -21,7 +21,7 @@ def spread_frames(video: Path, count: int, fit: tuple[int, int] | None = None) -
         wanted = set(np.linspace(0, total - 1, min(count, total)).round().astype(int).tolist())
         with av.open(str(video)) as container:
             return [
-                _fitted(frame.to_ndarray(format="bgr24"), fit)
+                _fitted(np.asarray(frame.to_ndarray(format="bgr24"), np.uint8), fit)
                 for index, frame in enumerate(container.decode(video=0))
                 if index in wanted
             ]

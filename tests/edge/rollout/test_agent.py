@@ -334,3 +334,14 @@ def test_only_what_may_be_needed_stays_on_the_disk(rig: Rig, better: Bundle, tic
     assert {each.name for each in models.iterdir() if each.is_dir()} == {"parts", "partial", ticket.name, faulty.name}
     needed = {part.digest for bundle in (ticket, faulty) for part in bundle.manifest.parts.values()}
     assert {f"sha256:{part.name}" for part in (models / "parts").iterdir()} == needed
+
+
+def test_what_expires_while_it_is_fetched_is_not_taken_into_service(
+    make_rig: Callable[..., Rig], site: Site, tmp_path: Path
+) -> None:
+    large = write_model(tmp_path / "large", "2", picture_model(padding=2_000_000))
+    rig = make_rig(max_bytes_per_s=100_000)
+    rig.agent.take(desired(1, serve=site.bundle(large, number=5, expires_us=NOW_US + 15_000_000).at()))
+    rig.settle()
+    assert (rig.frame(), rig.agent.phase) == ("own", Phase.REFUSED)
+    assert "expiry" in rig.status().reason

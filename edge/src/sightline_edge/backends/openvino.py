@@ -52,8 +52,7 @@ class OpenVinoBackend:
             outputs = self._request.infer({self._input: tensor})
         except RuntimeError as error:
             raise BackendError(first_line(error)) from error
-        # A copy: the request's own memory changes with the next run.
-        return np.array(outputs[self._output], np.float32)
+        return np.asarray(outputs[self._output], np.float32)
 
     def close(self) -> None:
         """A request is freed with its last reference."""

@@ -16,7 +16,7 @@ import hashlib
 import logging
 import random
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -40,6 +40,7 @@ logger = logging.getLogger(__name__)
 IDLE_US: Final = 1_000_000
 _RETRY_FIRST_US: Final = 2_000_000
 _RETRY_MOST_US: Final = 300_000_000
+_STATED_ANEW_US: Final = 600_000_000
 _MODELS: Final = "models"
 
 
@@ -50,7 +51,8 @@ class Tools:
     own: Callable[[], Engine]  # loads the model of the node's own settings
     load: Load
     parity: CheckParity
-    attest: Callable[[int], str | None] = field(default=lambda _now_us: None)  # a signed statement about the boot state
+    # Makes a signed statement about the boot state that answers a nonce, at a time; None where the site asks for none.
+    attest: Callable[[str, int], str] | None = None
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ class Agent:
         self._public_key = public_pem(key) if key else None
         self._store = Store(state / _MODELS)
         kept = self._store.state
-        self._trusted = Trusted(self._trust, targets, kept.served, kept.served_digest, kept.clock_us)
+        self._trusted = Trusted(self._trust, targets, kept.served, kept.served_digest, kept.clock_us, config.refused_signers)
         self._fetcher = Fetcher(self._store.parts, self._store.partial, config.max_bytes_per_s, tls, lambda: self._now_us)
         self._bundles = Bundles(self._store, self._fetcher, key, node_id)
         self._start = Start(self._store, config, tools.load, self._resume)
@@ -118,6 +120,7 @@ class Agent:
         self._random = random.Random(node_id)  # noqa: S311 - spreads retries of a fleet
         self._desired = kept.desired
         self._wanted = _wanted(self._desired)
+        self._stated: tuple[str, int, str | None] | None = None  # nonce, time, statement
 
     @property
     def state(self) -> State:
@@ -169,7 +172,7 @@ class Agent:
             live=self.switch.live.ref,
             shadow=shadow.loaded.ref if shadow else None,
             figures=self.switch.figures(),
-            attestation=self._tools.attest(now_us),
+            attestation=self._attestation(now_us),
             public_key=self._public_key,
         )
 
@@ -356,6 +359,20 @@ class Agent:
                 return Phase.REFUSED, reason
         follows = all(wanted.name in (runs[wanted.slot], runs[Slot.LIVE]) for wanted in self._wanted)
         return (Phase.FOLLOWING, "") if follows else (Phase.FETCHING, self._reason)
+
+    def _attestation(self, now_us: int) -> str | None:
+        """The node's statement, which answers what is desired of it; made anew for each revision, and now and then."""
+        if self._tools.attest is None:
+            return None
+        nonce = f"{self._desired.rollout_id}/{self._desired.revision}" if self._desired else ""
+        if self._stated is None or self._stated[0] != nonce or now_us - self._stated[1] >= _STATED_ANEW_US:
+            try:
+                text: str | None = self._tools.attest(nonce, now_us)
+            except Exception as error:  # noqa: BLE001 - a site's own part; what it is worth is for the centre to say
+                logger.warning("models.attestation: no statement can be made: %s", one_line(error))
+                text = None
+            self._stated = nonce, now_us, text
+        return self._stated[2]
 
     def _resume(self, envelope: str, number: int, digest: str) -> Manifest:
         return Trusted(self._trust, self._targets, number, digest).resume(envelope)

@@ -117,7 +117,9 @@ class RolloutReader:
                 "%s: a message for this node is none (%d faults): it is left out", MODEL_ROLLOUT.name, error.error_count()
             )
             return
-        if self._newest is None or desired.revision > self._newest.revision:
+        if desired.node_id != self._node_id:
+            logger.warning("topic %s: a message under this node's key is for %s", MODEL_ROLLOUT.name, desired.node_id[:64])
+        elif self._newest is None or desired.revision > self._newest.revision:
             self._newest = desired
 
     def _noticed(self, error: KafkaError) -> None:

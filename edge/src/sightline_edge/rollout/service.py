@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from sightline_contract.errors import ConfigError
 from sightline_contract.manifest import GOLDEN_PART
 from sightline_contract.model_card import ModelCard
 from sightline_contract.parity import BARS, check_parity, read_golden
@@ -18,10 +19,12 @@ from sightline_edge.config import ModelsConfig, NodeConfig
 from sightline_edge.detector import Detector
 from sightline_edge.health.metrics import Metrics
 from sightline_edge.rollout.agent import Agent, Tools
+from sightline_edge.rollout.attestation import NodeIdentity, load_attestor
 from sightline_edge.rollout.consumer import RolloutReader
 from sightline_edge.rollout.models import Engine
 from sightline_edge.rollout.start import own_model
 from sightline_edge.rollout.switch import ModelSwitch
+from sightline_edge.rollout.unsealing import open_key, public_pem
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +46,12 @@ def own_switch(config: NodeConfig) -> ModelSwitch:
 
 def open_agent(config: NodeConfig, models: ModelsConfig, *, beside: bool) -> Agent:
     """The node's agent, with the model loaded that serves; raises SightlineError. ``beside``: the node has live cameras."""
-    tools = Tools(own=lambda: load_own(config), load=lambda folder, target: _load(config, folder, target), parity=_check)
+    tools = Tools(
+        own=lambda: load_own(config),
+        load=lambda folder, target: _load(config, folder, target),
+        parity=_check,
+        attest=_attest(config, models),
+    )
     now_us = time.time_ns() // 1000
     return Agent(models, config.node_id, targets_of(models), config.state, tools, now_us, tls=config.kafka.tls, beside=beside)
 
@@ -52,6 +60,15 @@ def targets_of(models: ModelsConfig) -> tuple[Target, ...]:
     """What the node can run, best first: what its settings say, or what ONNX Runtime runs on this processor."""
     default = Target(runtime=Runtime.ONNXRUNTIME, version="any", architecture=platform.machine(), precision=Precision.FP32)
     return tuple(parse_target(text) for text in models.targets) or (default,)
+
+
+def _attest(config: NodeConfig, models: ModelsConfig) -> Callable[[str, int], str] | None:
+    if models.attestation is None:
+        return None
+    if config.kafka.tls is None:
+        raise ConfigError("models.attestation: a node without kafka.tls has no name to sign with: give it a certificate")
+    public = public_pem(open_key(models.key)) if models.key else None
+    return load_attestor(models.attestation, NodeIdentity(config.node_id, config.kafka.tls, public)).statement
 
 
 def _load(config: NodeConfig, folder: Path, target: Target) -> Engine:

@@ -99,6 +99,7 @@ class ShadowThread:
         self._rest_until_s = 0.0
         self._busy = False
         self._closing = False
+        self._then: Callable[[], None] | None = None
         self._offered = self._taken = 0
         self._thread = threading.Thread(target=self._run, name="shadow", daemon=True)
         self._thread.start()
@@ -119,12 +120,13 @@ class ShadowThread:
         """The shadow sees every k-th frame: k."""
         return self._offered / self._taken if self._taken else 0.0
 
-    def close(self) -> None:
-        """End the thread after the frames at which it is."""
+    def close(self, then: Callable[[], None] | None = None) -> None:
+        """End the thread after the frames at which it is: waits for that, or has the thread call ``then`` at its end."""
         with self._changed:
-            self._closing = True
+            self._closing, self._then = True, then
             self._changed.notify()
-        self._thread.join()
+        if then is None:
+            self._thread.join()
 
     def _run(self) -> None:
         # On Linux a thread has a niceness of its own; a runtime with threads of its own keeps those at their maker's.
@@ -134,7 +136,7 @@ class ShadowThread:
             with self._changed:
                 self._changed.wait_for(lambda: self._waiting is not None or self._closing)
                 if self._closing:
-                    return
+                    break
                 seen, self._waiting, self._busy = self._waiting or (), None, True
             began_s = self._clock_s()
             self.shadow.look(seen)
@@ -142,3 +144,5 @@ class ShadowThread:
             with self._changed:
                 self._rest_until_s = ended_s + (ended_s - began_s) * (1 / SHARE - 1)
                 self._busy = False
+        if self._then is not None:
+            self._then()

@@ -178,7 +178,10 @@ class ModelSwitch:
             self._shadow.look(seen)
 
     def close(self) -> None:
-        """End the shadow."""
+        """End the shadow, after the frames at which it is."""
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.close()
         self._change_shadow(None)
 
     def _infer(self, model: Loaded, pictures: Sequence[tuple[Pixels, Prepared]]) -> list[Detections]:
@@ -246,12 +249,13 @@ class ModelSwitch:
 
     def _change_shadow(self, loaded: Loaded | None, *, keep: bool = False) -> None:
         """``keep``: the one before was made the live model, and stays loaded."""
-        if self._thread is not None:
-            self._thread.close()
-            self._thread = None
-        if self._shadow is not None and not keep:
-            self._close(self._shadow.loaded)
-        self._shadow = None
+        thread, self._thread = self._thread, None
+        before, self._shadow = self._shadow, None
+        if thread is not None:
+            # A candidate that goes may be at work still, and no frame waits for that.
+            thread.close(None if keep or before is None else before.loaded.engine.close)
+        elif before is not None and not keep:
+            self._close(before.loaded)
         if loaded is not None:
             shadow = Shadow(loaded)
             with self._lock:

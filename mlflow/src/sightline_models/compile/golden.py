@@ -17,7 +17,8 @@ from sightline_contract.parity import GOLDEN_MIN_SCORE, Found, Golden, Pixels, S
 from sightline_contract.targets import Target
 
 GOLDEN_FRAMES: Final = 16
-CALIBRATION_FRAMES: Final = 64
+# The calibrator keeps what every layer says to each of them: about 100 MB a frame of 512 x 512 px.
+CALIBRATION_FRAMES: Final = 32
 
 
 class Prepares(Protocol):
@@ -35,6 +36,9 @@ class Detects(Protocol):
 
     def prepare(self, pixels: Pixels) -> Prepares:
         """The input tensor of a BGR picture."""
+
+    def detect(self, pictures: Any) -> Sequence[Found]:
+        """Detections of prepared pictures with the scores that the model's thresholds ask for."""
 
     def see(self, frames: Any, min_score: float) -> Sequence[Found]:
         """Detections of BGR pictures with a score of at least ``min_score``, whatever the thresholds of the model."""

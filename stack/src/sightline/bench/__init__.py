@@ -171,3 +171,19 @@ def edge_command(
             bench_soak(days, cameras or 5, speed or 1500.0, out)
         else:
             bench_outage(OutagePlan(cameras or 100, round(hours * 3600), speed or 60.0, kills), out)
+
+
+@bench_app.command("models")
+def models_command(
+    models: Annotated[list[Path], typer.Argument(help="Model folders.")],
+    clip: Annotated[Path, typer.Option(help="A video of what they will see.")],
+    repeats: Annotated[int, typer.Option(min=1, help="Turns of all contestants.")] = 7,
+    json: Annotated[Path | None, typer.Option(help="Write all numbers here, too.", show_default=False)] = None,
+) -> None:
+    """Compile models for every CPU target and time them, on one core, beside ONNX Runtime at full precision."""
+    from sightline.cli import naming_missing_packages
+
+    with naming_missing_packages("bench models", "stack"):
+        from sightline.bench.models import ModelsChoice, bench_models
+
+        bench_models(ModelsChoice(tuple(models), clip, repeats), json)
