@@ -5,7 +5,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
@@ -15,7 +15,7 @@ from sightline import services
 from sightline.broker import BrokerConfig, require_broker
 from sightline.ports import LOOPBACK, free_port
 from sightline.processes import Child, start
-from sightline_contract.errors import ConfigError, PortInUseError
+from sightline_contract.errors import ConfigError, PortInUseError, StageError
 
 pytestmark = pytest.mark.kafka
 
@@ -39,6 +39,23 @@ class Sleeper:
 
     def wait_until_ready(self, child: Child) -> None:
         assert child.exit_code is None
+
+
+@dataclass(frozen=True)
+class Kept(Sleeper):
+    """One whose process the test itself buries; it may be broken, and then never becomes ready."""
+
+    is_broken: bool = False
+    children: list[Child] = field(default_factory=list)
+
+    def launch(self, *, tied: bool) -> Child:
+        self.children.append(super().launch(tied=tied))
+        return self.children[-1]
+
+    def wait_until_ready(self, child: Child) -> None:
+        super().wait_until_ready(child)
+        if self.is_broken:
+            raise StageError("it is broken")
 
 
 @pytest.fixture
@@ -99,6 +116,23 @@ def test_a_service_that_does_not_come_up_leaves_no_record(home: Path) -> None:
     assert refused.stderr.startswith("error: broker ended with exit code 1: ")
     assert len(refused.stderr.strip().splitlines()) == 1
     assert services.records(home) == []
+
+
+def test_where_one_service_does_not_come_up_those_that_are_ready_stay(tmp_path: Path) -> None:
+    """All start at once: one that was not waited for yet is stopped, too, since nobody knows whether it serves."""
+    first, broken, last = Kept(tmp_path, "first"), Kept(tmp_path, "broken", is_broken=True), Kept(tmp_path, "last")
+    repaired = Kept(tmp_path, "broken")
+    try:
+        with pytest.raises(StageError, match="it is broken"):
+            services.up(tmp_path, [first, broken, last])
+        assert [record.name for record in services.records(tmp_path)] == ["first"]
+        assert [service.children[0].exit_code is None for service in (first, broken, last)] == [True, False, False]
+        assert [record.name for record in services.up(tmp_path, [first, repaired, last])] == ["broken", "last"]
+    finally:
+        services.down(tmp_path)
+        for service in (first, broken, last, repaired):
+            for child in service.children:
+                child.stop()
 
 
 def test_services_that_a_demo_leaves_running_are_known_to_status_and_down(home: Path) -> None:
