@@ -23,6 +23,8 @@ from sightline.processes import Child, kill_group
 from sightline_contract.camera import load_cameras
 from sightline_contract.errors import ConfigError
 
+AUDIT_SIGNER = "audit-signer"
+
 _STOP_GRACE_S = 30
 _DRIVER_TIMEOUT_S = 180.0
 _START_TIME_TOLERANCE_S = 1.0
@@ -128,8 +130,15 @@ def local_services(
         "table_root": str(home / "tables"),
         "checkpoint_root": str(home / "checkpoints"),
         "cameras": str(cameras.absolute()),
+        **_audit_signer(home / AUDIT_SIGNER),
     }
     return broker, DriverService(DriverConfig(home / "driver", job, sql_port))
+
+
+def _audit_signer(folder: Path) -> dict[str, dict[str, str]]:
+    """The jobs' setting for signing the audit log, where somebody put the folder of 'sightline pki issue NAME --signer' there."""
+    names = {"signer_certificate": "signer.pem", "signer_key": "signer.key", "trust": "ca.pem"}
+    return {"audit": {key: str(folder / name) for key, name in names.items()}} if folder.is_dir() else {}
 
 
 def up(home: Path, services: Sequence[Service]) -> list[Record]:
