@@ -136,7 +136,7 @@ def local_services(
 
 
 def _audit_signer(folder: Path) -> dict[str, dict[str, str]]:
-    """The jobs' setting for signing the audit log, where somebody put the folder of 'sightline pki issue NAME --signer' there."""
+    """The jobs' setting for signing the audit log, where the folder of a 'sightline pki issue NAME --signer' is."""
     names = {"signer_certificate": "signer.pem", "signer_key": "signer.key", "trust": "ca.pem"}
     return {"audit": {key: str(folder / name) for key, name in names.items()}} if folder.is_dir() else {}
 
