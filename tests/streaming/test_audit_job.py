@@ -93,7 +93,7 @@ def drain_audit(site: "Site") -> None:
 
 
 def test_a_driver_that_dies_behind_the_append_adds_nothing_twice(site: "Site", monkeypatch: pytest.MonkeyPatch) -> None:
-    """Protection: extend_log() passes over offsets that the log has; without it the unreadable message stands twice."""
+    """Protection: extend_log() passes over what the log has, by offset and by what it says; without both it is there twice."""
     site.send(AUDIT, record(site, "a"), b"{" + site.camera.encode(), record(site, "b"))
 
     def extend_and_die(log: audit.Log, entries: list[Entry]) -> None:
