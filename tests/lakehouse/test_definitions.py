@@ -10,7 +10,7 @@ from sightline_contract.errors import ConfigError, StorageError
 from sightline_lakehouse import ddl
 from sightline_lakehouse.arrow import arrow_schema, arrow_type, spark_type
 from sightline_lakehouse.checks import checks_of
-from sightline_lakehouse.ddl import TABLE_PROPERTIES, create_local_tables, create_table_sql, table_location
+from sightline_lakehouse.ddl import create_local_tables, create_table_sql, table_location, table_properties
 from sightline_lakehouse.generate import COMMAND, REPOSITORY, generated_files
 from sightline_lakehouse.quality import GATED_TABLES
 from sightline_lakehouse.tables import ALERTS, ALL_TABLES, LINE_CROSSINGS, NODE_STATUS, TRACKER_FACTS, Column, Table
@@ -35,7 +35,8 @@ def test_a_created_table_equals_its_definition(table: Table, tmp_path):
     assert pa.schema(created.schema().to_arrow()).equals(arrow_schema(table), check_metadata=True)
     assert created.metadata().partition_columns == list(table.partition_by)
     assert created.metadata().description == table.description
-    assert created.metadata().configuration == TABLE_PROPERTIES
+    assert created.metadata().configuration == table_properties(table)
+    assert ("delta.appendOnly" in table_properties(table)) == table.append_only
 
 
 def test_creating_tables_again_leaves_them_alone(tmp_path):

@@ -9,6 +9,8 @@ from sample_tables import as_arrow, sample_rows, write_rows
 
 from sightline_contract.errors import ConfigError
 from sightline_lakehouse import ddl
+from sightline_lakehouse.audit.chain import GENESIS, Entry, chained
+from sightline_lakehouse.audit.log import AuditLog
 from sightline_lakehouse.ddl import (
     create_local_tables,
     create_table_sql,
@@ -22,6 +24,8 @@ from sightline_lakehouse.maintenance import maintain
 from sightline_lakehouse.quality import run_quality_gate
 from sightline_lakehouse.tables import (
     ALL_TABLES,
+    AUDIT_CHECKPOINTS,
+    AUDIT_LOG,
     LINE_CROSSINGS,
     NODE_STATUS,
     OBJECT_COUNTS,
@@ -113,3 +117,14 @@ def test_maintenance_expires_old_rows_and_compacts_the_rest(spark, tmp_path):
     kept = DeltaTable(table_location(str(tmp_path), LINE_CROSSINGS)).to_pyarrow_table()
     assert kept["event_date"].unique().to_pylist() == [dt.date(2027, 3, 1)]
     assert kept.num_rows == len(new)
+
+
+def test_maintenance_compacts_the_audit_log_and_deletes_no_row_of_it(spark, tmp_path):
+    entries = [Entry(f"r{n}", "k", "node", "ann", "why", n, None, "{}", "audit", 0, n, n, 0) for n in range(6)]
+    create_local_tables(str(tmp_path), (AUDIT_LOG, AUDIT_CHECKPOINTS))
+    rows = list(chained(entries, 0, GENESIS))
+    for part in (rows[:3], rows[3:]):  # of 1970: older than any retention
+        AuditLog(str(tmp_path)).append(part)
+    (done,) = maintain(spark, str(tmp_path), dt.date(2027, 3, 3), (AUDIT_LOG,))
+    assert (done.rows_expired, done.files_removed, done.files_added) == (0, 2, 1)
+    assert list(AuditLog(str(tmp_path)).rows()) == rows

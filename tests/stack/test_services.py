@@ -166,3 +166,19 @@ def test_a_damaged_record_says_what_to_do(home: Path) -> None:
     with pytest.raises(ConfigError, match=r"broker\.json: is damaged"):
         services.records(home)
     (home / "run/broker.json").unlink()
+
+
+def test_the_jobs_sign_the_audit_log_where_a_signer_lies_in_the_home(tmp_path: Path) -> None:
+    cameras = Path(__file__).parents[2] / "edge/configs/crossroads.yaml"
+
+    def job() -> dict[str, object]:
+        (driver,) = [one for one in services.local_services(tmp_path, 1, cameras) if isinstance(one, services.DriverService)]
+        return dict(driver.config.job)
+
+    assert "audit" not in job()
+    (tmp_path / "audit-signer").mkdir()
+    assert job()["audit"] == {
+        "signer_certificate": f"{tmp_path}/audit-signer/signer.pem",
+        "signer_key": f"{tmp_path}/audit-signer/signer.key",
+        "trust": f"{tmp_path}/audit-signer/ca.pem",
+    }

@@ -93,7 +93,8 @@ def _logger(text: str, uri: str, digest: str) -> "Callable[[Compiled], None]":
 
     def log(done: "Compiled") -> None:
         figures = done.figures()
-        log_engine(registry, version, done.target, done.engine or done.folder, figures)
+        if done.engine is not None:
+            log_engine(registry, version, done.target, done.engine, figures)
         log_parity(registry, version, done.target, passed=True, figures=figures)
 
     return log

@@ -25,6 +25,8 @@ from sightline.registry_service import RegistryService
 from sightline_contract.camera import load_cameras
 from sightline_contract.errors import ConfigError
 
+AUDIT_SIGNER = "audit-signer"
+
 _STOP_GRACE_S = 30
 _DRIVER_TIMEOUT_S = 180.0
 _START_TIME_TOLERANCE_S = 1.0
@@ -130,6 +132,7 @@ def local_services(
         "table_root": str(home / "tables"),
         "checkpoint_root": str(home / "checkpoints"),
         "cameras": str(cameras.absolute()),
+        **_audit_signer(home / AUDIT_SIGNER),
     }
     return broker, DriverService(DriverConfig(home / "driver", job, sql_port))
 
@@ -137,6 +140,12 @@ def local_services(
 def model_services(home: Path, registry_port: int, bundle_port: int) -> tuple[Service, ...]:
     """What models come from: the registry, and the server of the bundle store."""
     return RegistryService(home / "mlflow", registry_port), BundleService(home / "bundles", bundle_port)
+
+
+def _audit_signer(folder: Path) -> dict[str, dict[str, str]]:
+    """The jobs' setting for signing the audit log, where the folder of a 'sightline pki issue NAME --signer' is."""
+    names = {"signer_certificate": "signer.pem", "signer_key": "signer.key", "trust": "ca.pem"}
+    return {"audit": {key: str(folder / name) for key, name in names.items()}} if folder.is_dir() else {}
 
 
 def up(home: Path, services: Sequence[Service]) -> list[Record]:

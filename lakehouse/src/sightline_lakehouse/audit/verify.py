@@ -70,6 +70,7 @@ class Verifier:
     _broken: int | None = None  # the row behind which the chain broke, while it is open which of the two was written anew
     _agreed: int = 0  # newest row that a checkpoint states
     _rewritten: bool = False
+    _unsure: list[Finding] = field(default_factory=list)
     _found: list[Finding] = field(default_factory=list)
     _absent: list[tuple[int, int]] = field(default_factory=list)
     _suspects: list[Row] = field(default_factory=list)
@@ -99,6 +100,8 @@ class Verifier:
         if ends > newest:
             self._absent.append((newest + 1, ends))
         moved = self._try_suspects()
+        places = {finding.first for finding in self._found if finding.fault is Fault.MOVED}
+        self._found += [finding for finding in self._unsure if finding.last not in places]
         for first, last in _without(self._absent, moved):
             where = " at the end, as a signed checkpoint tells" if first > newest else ""
             self._found.append(Finding(Fault.REMOVED, first, last, f"{'was' if first == last else 'were'} removed{where}"))
@@ -157,7 +160,9 @@ class Verifier:
         elif not self._rewritten:  # each later checkpoint says the same
             self._rewritten = True
             what = "the chain was written anew: the signed checkpoint of the last of them states another hash"
-            self._found.append(Finding(Fault.REWRITTEN, self._agreed + 1, self._number, what))
+            finding = Finding(Fault.REWRITTEN, self._agreed + 1, self._number, what)
+            # A row that was moved here is not what was signed, and needs no second word.
+            (self._unsure if self._tips[0].suspect else self._found).append(finding)
 
     def _settle_break(self, before: int | None) -> None:
         """The chain breaks behind the row ``before``, or holds (None)."""
