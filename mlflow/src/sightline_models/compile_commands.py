@@ -51,7 +51,7 @@ def add_compile_commands(app: typer.Typer, tools: CompileTools) -> None:
         level: Annotated[int, typer.Option(min=0, max=5, help="How hard TensorRT looks for fast kernels.")] = 3,
         log_to: Annotated[
             str | None,
-            typer.Option(help="NAME:VERSION of the registry, which keeps engine, build time, size and parity.", show_default=False),
+            typer.Option(help="NAME:VERSION of the registry: keeps engine, build time, size, parity.", show_default=False),
         ] = None,
         registry: Annotated[
             str, typer.Option("--registry", help="An MLflow server's address.", envvar="SIGHTLINE_REGISTRY")

@@ -23,7 +23,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from pydantic import Field, ValidationError
 
 from sightline_contract.errors import ConfigError, TrustError
-from sightline_contract.manifest import Envelope, Signature
+from sightline_contract.manifest import Envelope, Signature, pre_authentication_encoding
 from sightline_contract.settings import Settings, explain
 
 PASSPHRASE_VARIABLE: Final = "SIGHTLINE_SIGNER_PASSPHRASE"  # noqa: S105 - its name, not its value
@@ -75,7 +75,7 @@ class Signer:
         """The checkpoint of a log whose newest row is ``seq`` with the hash ``head``."""
         stated = Statement(seq=seq, hash=head, signed_us=now_us)
         payload = stated.model_dump_json().encode()
-        signature = self._key.sign(_signed_bytes(PAYLOAD_TYPE, payload), _ECDSA)
+        signature = self._key.sign(pre_authentication_encoding(PAYLOAD_TYPE, payload), _ECDSA)
         pem = self._certificate.public_bytes(Encoding.PEM).decode()
         envelope = Envelope(
             payload=base64.b64encode(payload).decode(),
@@ -113,7 +113,7 @@ def opened(envelope: str | bytes, authorities: list[x509.Certificate] | None) ->
     try:
         if parsed.payloadType != PAYLOAD_TYPE or not isinstance(public, ec.EllipticCurvePublicKey):
             raise TrustError(f"is of type {parsed.payloadType!r}, or not signed with ECDSA")
-        public.verify(sig, _signed_bytes(PAYLOAD_TYPE, payload), _ECDSA)
+        public.verify(sig, pre_authentication_encoding(PAYLOAD_TYPE, payload), _ECDSA)
     except InvalidSignature as error:
         raise TrustError("its signature is wrong") from error
     if authorities is not None:
@@ -159,12 +159,6 @@ def _may_sign(certificate: x509.Certificate) -> bool:
 def _common_name(certificate: x509.Certificate) -> str:
     names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     return str(names[0].value) if names else "?"
-
-
-def _signed_bytes(payload_type: str, payload: bytes) -> bytes:
-    """DSSE's pre-authentication encoding."""
-    kind = payload_type.encode()
-    return b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(payload), payload)
 
 
 def _read(path: Path) -> bytes:

@@ -1,6 +1,5 @@
 """One simulated node: the real agent, a camera that is drawn, and a link to the centre that can be down."""
 
-import gc
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,8 +91,7 @@ class SimulatedNode:
 
     def switch_off(self) -> None:
         """The power goes."""
-        del self._agent  # its folder's lock goes with it
-        gc.collect()
+        self._agent.close(orderly=False)
         self.powered = False
 
     def switch_on(self, now_us: int) -> None:

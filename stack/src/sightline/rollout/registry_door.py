@@ -1,11 +1,10 @@
 """Aliases and tags that a rollout sets in the model registry."""
 
-from sightline_models.registry import Alias as AliasName
-from sightline_models.registry import Registry
-
 from sightline_contract.errors import RegistryError
 from sightline_contract.events import AuditRecord
 from sightline_contract.topics import AUDIT
+from sightline_models.registry import Alias as AliasName
+from sightline_models.registry import Registry
 from sightline_models.rollout.steps import Alias, Tag
 from sightline_streaming.config import KafkaConfig
 from sightline_streaming.publisher import publish
