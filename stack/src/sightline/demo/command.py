@@ -10,6 +10,7 @@ from rich.console import Console
 from sightline.broker import DEFAULT_PORT
 from sightline.demo.conductor import Demo, DemoOptions
 from sightline.demo.drones import DronesDemo, DronesOptions
+from sightline.demo.rollout import RolloutDemo, RolloutOptions
 from sightline.driver_process import DEFAULT_CONNECT_PORT
 from sightline.results.terminal import plain_console, print_summary
 from sightline_contract.errors import ConfigError
@@ -23,12 +24,16 @@ class Scenario(StrEnum):
 
     STREET = "street"
     DRONES = "drones"
+    ROLLOUT = "rollout"
 
 
 def demo_command(
     scenario: Annotated[
         Scenario,
-        typer.Option(help="street: the whole path on one camera. drones: two nodes warn each other, the centre gone."),
+        typer.Option(
+            help="street: the whole path on one camera. drones: two nodes warn each other, the centre gone. "
+            "rollout: a fleet is given a good model, and one that is taken back."
+        ),
     ] = Scenario.STREET,
     video: Annotated[
         str | None, typer.Option(help="A video file, a folder of images, or an RTSP/HTTP address; the sample clip without it.")
@@ -39,7 +44,7 @@ def demo_command(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder of what it leaves.  [default: build/demo, of drones build/drones]", show_default=False),
+        typer.Option(help="Folder of what it leaves.  [default: build/demo, or build/SCENARIO]", show_default=False),
     ] = None,
     full: Annotated[bool, typer.Option("--full", help="The whole recording, not its first 40 s.")] = False,
     model: Annotated[str, typer.Option(help="Detector: a name of 'sightline models list', or an ONNX file.")] = "centernet",
@@ -55,6 +60,11 @@ def demo_command(
             raise ConfigError("--scenario drones has clips and cameras of its own, and ends: leave the other options out")
         seconds = _WHOLE_CLIP_SECONDS if full else _DEFAULT_SECONDS
         DronesDemo(DronesOptions(out or Path("build/drones"), seconds, model, port), plain_console()).run()
+        return
+    if scenario is Scenario.ROLLOUT:
+        if video or camera_config or keep_running or full:
+            raise ConfigError("--scenario rollout has a simulated fleet of its own, and ends: leave the other options out")
+        RolloutDemo(RolloutOptions(out or Path("build/rollout"), port), plain_console()).run()
         return
     options = DemoOptions(
         video=video,

@@ -41,7 +41,7 @@ def draw_rings(samples: Sequence[Sample], marks: Sequence[Mark], title: str, pat
     figure = Figure(figsize=(11, 5.2), dpi=130, layout="constrained")
     axes = figure.add_subplot()
     for version, colour in zip(versions, _cycled(len(versions)), strict=True):
-        nodes = [sample.serving.get(version, 0) for sample in samples]
+        nodes = [sample.serving.get(version) or float("nan") for sample in samples]
         axes.step(hours, nodes, where="post", color=colour, linewidth=2.2, label=version)
         axes.fill_between(hours, nodes, step="post", color=colour, alpha=0.18, linewidth=0)
     if any(sample.shadowing for sample in samples):
@@ -51,7 +51,7 @@ def draw_rings(samples: Sequence[Sample], marks: Sequence[Mark], title: str, pat
         )
     _mark(axes, marks, start_us)
     _scale(axes, fleet, hours[-1])
-    axes.set_title(title, loc="left", color=_INK, pad=64 if marks else 12)
+    figure.suptitle(title, x=0.01, ha="left", color=_INK)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
     return path
