@@ -187,3 +187,17 @@ def models_command(
         from sightline.bench.models import ModelsChoice, bench_models
 
         bench_models(ModelsChoice(tuple(models), clip, repeats), json)
+
+
+@bench_app.command("fleet")
+def fleet_command(
+    nodes: Annotated[int, typer.Option(min=20, help="Simulated nodes.")] = 500,
+    out: Annotated[Path, typer.Option(help="Folder of JSON and picture.")] = Path("build/bench"),
+) -> None:
+    """Give a fleet good and bad model versions, while nodes lose links and power: who is touched, how soon it is undone."""
+    from sightline.cli import naming_missing_packages
+
+    with naming_missing_packages("bench fleet", "stack"):
+        from sightline.bench.fleet import bench_fleet
+
+        bench_fleet(nodes, out)

@@ -56,7 +56,7 @@ class RolloutDemo:
             with self._stages.stage("jars"):
                 fetch_jars("kafka")
                 fetch_jars("spark")
-            site = Site(SiteOptions(self._layout.work, self._options.broker_port))
+            site = Site(SiteOptions(self._layout.work, self._options.broker_port, lead_h=4.0))
             with ExitStack() as running:
                 with self._stages.stage("start the centre"):
                     running.enter_context(site)
