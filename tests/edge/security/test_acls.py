@@ -23,12 +23,12 @@ def allowed(acls: list[Acl], operation: str, resource: Resource, name: str) -> b
     )
 
 
-def test_a_node_writes_its_four_topics_and_reads_its_rollout_topic_alone() -> None:
+def test_a_node_writes_its_own_topics_and_reads_its_rollout_topic_alone() -> None:
     acls = kafka_acls(["gate-1"])
     names = [topic.name for topic in ALL_TOPICS]
     written = {name for name in names if allowed(acls, "write", Resource.TOPIC, name)}
     read = {name for name in names if allowed(acls, "read", Resource.TOPIC, name)}
-    assert written == {"detections", "events", "node_status", "audit"}
+    assert written == {"detections", "events", "node_status", "model_status", "audit"}
     assert read == {"model_rollout"}
     assert {acl.operation for acl in acls} == {"write", "read", "describe"}
 

@@ -4,6 +4,7 @@ A tick is a stretch of simulated time; every node sees a few pictures in it, and
 clock is in the messages, so judge and agents see days where people see minutes.
 """
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Iterable
@@ -56,6 +57,8 @@ class Fleet:
         self.samples: list[Sample] = []
         self._rng = np.random.default_rng(options.seed)
         self._traffic = streets(options.nodes, self._rng)
+        # What five hundred nodes log is for nobody: what they do shows in their reports.
+        logging.getLogger("sightline_edge").setLevel(logging.CRITICAL)
         engines = Engines()
         self.nodes = [
             SimulatedNode(place, baseline, trust, state / place.node_id, engines, self.now_us) for place in _places(options)
