@@ -12,7 +12,9 @@ from sightline_contract.errors import ConfigError, ModelError, SightlineError, T
 from sightline_contract.model_card import load_card
 from sightline_contract.targets import Precision, Runtime, Target, parse_target
 from sightline_edge.backends import BackendError, cpu_target, open_backend
+from sightline_edge.backends.tensorrt import put_together, take_apart
 from sightline_edge.detector import Detector
+from sightline_models.compile.dynamic_batch import free_batch
 
 RED_BGR = np.full((48, 64, 3), (0, 0, 255), np.uint8)
 CPU_TARGETS = [cpu_target(), cpu_target(Runtime.OPENVINO), cpu_target(Runtime.OPENVINO, Precision.INT8)]
@@ -162,3 +164,47 @@ def test_thresholds_that_cannot_be_are_named(make_model: Callable[..., Path]) ->
         found_in_red(thresholds(make_model("high"), "min_score: 1.5"))
     with pytest.raises(ModelError, match="has a score for 'unicorn', which is no label of colours"):
         found_in_red(thresholds(make_model("strange"), "by_class: {unicorn: 0.5}"))
+
+
+@pytest.mark.parametrize("runtime", [Runtime.ONNXRUNTIME, Runtime.OPENVINO])
+def test_inputs_that_lie_apart_give_what_they_give_as_one_tensor(runtime: Runtime, tmp_path: Path) -> None:
+    folder = write_cell_detector(tmp_path / "cells", free_batch(cell_detector(), "cells"))
+    backend = open_backend(folder, load_card(folder), cpu_target(runtime), 1)
+    inputs = np.random.default_rng(1).uniform(0, 255, (3, 3, 64, 64)).astype(np.float32)
+    assert np.array_equal(np.array(backend.run(list(inputs))), np.array(backend.run(inputs)))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_inputs_for_a_gpu_go_to_their_places_and_touch_no_other(dtype: type) -> None:
+    pinned = np.full((4, 2, 3), 7, dtype)
+    put_together(pinned, [np.full((2, 3), value, np.float32) for value in (1.5, 2.5)])
+    assert pinned[:, 0, 0].tolist() == [1.5, 2.5, 7, 7]
+    put_together(pinned, np.zeros((4, 2, 3), np.float32))
+    assert not pinned.any()
+
+
+@pytest.mark.parametrize("shapes", [[], [(2, 4)], [(2, 3), (2, 4)], [(1, 3)], [(2, 3)] * 5], ids=str)
+def test_inputs_that_do_not_fit_a_gpus_buffer_are_refused_and_not_stretched(shapes: list[tuple[int, ...]]) -> None:
+    pinned = np.zeros((4, 2, 3), np.float32)
+    with pytest.raises(BackendError, match=r"^takes 1\.\.4 of \(2, 3\) and not "):
+        put_together(pinned, [np.ones(shape, np.float32) for shape in shapes])
+    assert not pinned.any()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_outputs_of_a_gpu_stay_as_they_were_when_its_buffer_changes(dtype: type) -> None:
+    pinned = np.array([[1.5, 2.5], [3.5, 4.5]], dtype)
+    outputs = take_apart(pinned)
+    pinned[:] = 0
+    assert [output.tolist() for output in outputs] == [[1.5, 2.5], [3.5, 4.5]]
+    assert {output.dtype for output in outputs} == {np.dtype(np.float32)}
+
+
+def test_a_layer_that_fails_is_told_by_the_error_alone(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    model = cell_detector()
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "batch"  # and its Reshape is of one picture
+    folder = write_cell_detector(tmp_path / "cells", model)
+    backend = open_backend(folder, load_card(folder), cpu_target(), 1)
+    with pytest.raises(BackendError, match="Reshape"):
+        backend.run(np.zeros((2, 3, 64, 64), np.float32))
+    assert capfd.readouterr() == ("", "")

@@ -67,10 +67,9 @@ class Detector:
         self._backend.close()
 
     def _run(self, pictures: Sequence[Prepared], min_score: float) -> list[Detections]:
-        tensor = np.stack([picture.tensor for picture in pictures])
         started = time.perf_counter()
         try:
-            outputs = self._backend.run(tensor)
+            outputs = self._backend.run([picture.tensor for picture in pictures])
             self.inference_ms.append((time.perf_counter() - started) * 1000)
             return [
                 read_output(output, self.card, picture.placement, min_score)

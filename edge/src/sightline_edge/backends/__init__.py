@@ -1,9 +1,10 @@
 """What runs a model on a node: one class a runtime, each in a file of its own, loaded only where it is wanted.
 
-A backend takes a tensor with a batch axis and gives one with a batch axis. It knows nothing of pictures and boxes.
+A backend takes the tensors of a batch and gives an output for each. It knows nothing of pictures and boxes.
 """
 
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -16,6 +17,8 @@ from sightline_contract.model_card import MODEL_FILE, ModelCard
 from sightline_contract.targets import Precision, Runtime, Target
 
 Floats = npt.NDArray[np.float32]
+# One tensor [B, ...], or B tensors that lie anywhere: who puts them together anyway need not find them stacked.
+Batch = Floats | Sequence[Floats]
 
 
 class BackendError(Exception):
@@ -29,8 +32,8 @@ class Backend(Protocol):
     def max_batch(self) -> int | None:
         """The largest batch of one run; None where any goes."""
 
-    def run(self, tensor: Floats) -> Floats:
-        """The output [B, ...] to the input [B, ...]; raises BackendError."""
+    def run(self, batch: Batch) -> Batch:
+        """The outputs to B inputs, which later runs leave as they are; raises BackendError."""
 
     def close(self) -> None:
         """Give back what the runtime holds. It is not used after that."""

@@ -8,7 +8,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from sightline_contract.errors import ModelError
 from sightline_contract.model_card import ModelCard
-from sightline_edge.backends import BackendError, Floats, first_line
+from sightline_edge.backends import BackendError, Batch, Floats, first_line
 
 # ONNX Runtime's errors share no base but Exception.
 RUNTIME_ERRORS = (
@@ -32,10 +32,10 @@ class OnnxRuntimeBackend:
         check_names(path, card, names)
         self.max_batch = fixed_batch(path, self._session.get_inputs()[0].shape[0])
 
-    def run(self, tensor: Floats) -> Floats:
-        """The output [B, ...] to the input [B, ...]; raises BackendError."""
+    def run(self, batch: Batch) -> Floats:
+        """The output [B, ...] to B inputs; raises BackendError."""
         try:
-            (outputs,) = self._session.run([self._output], {self._input: tensor})
+            (outputs,) = self._session.run([self._output], {self._input: np.asarray(batch, np.float32)})
         except RUNTIME_ERRORS as error:
             raise BackendError(first_line(error)) from error
         return np.asarray(outputs, np.float32)
@@ -50,7 +50,8 @@ def open_model(path: Path, content: bytes, threads: int) -> ort.InferenceSession
     options.intra_op_num_threads = threads
     # Idle threads sleep instead of spinning: a node shares its cores with decoding and with whatever else runs there.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3
+    # Its errors are raised, and told in one line: on stderr it would say them again, in colour.
+    options.log_severity_level = 4
     try:
         return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except RUNTIME_ERRORS as error:

@@ -7,7 +7,7 @@ import numpy as np
 from sightline_contract.errors import ModelError, ToolMissingError
 from sightline_contract.model_card import ModelCard
 from sightline_contract.targets import Precision, Target
-from sightline_edge.backends import BackendError, Floats, first_line
+from sightline_edge.backends import BackendError, Batch, Floats, first_line
 from sightline_edge.backends.onnxruntime import check_names, fixed_batch
 
 # An 8-bit model says by its own quantizing nodes what runs with 8 bits; the rest stays at fp32.
@@ -46,10 +46,10 @@ class OpenVinoBackend:
         self._request = compiled.create_infer_request()
         self._input, self._output = card.input.name, card.output.name
 
-    def run(self, tensor: Floats) -> Floats:
-        """The output [B, ...] to the input [B, ...]; raises BackendError."""
+    def run(self, batch: Batch) -> Floats:
+        """The output [B, ...] to B inputs; raises BackendError."""
         try:
-            outputs = self._request.infer({self._input: tensor})
+            outputs = self._request.infer({self._input: np.asarray(batch, np.float32)})
         except RuntimeError as error:
             raise BackendError(first_line(error)) from error
         return np.asarray(outputs[self._output], np.float32)

@@ -20,7 +20,7 @@ import numpy as np
 from sightline_contract.errors import ModelError, ToolMissingError
 from sightline_contract.model_card import ModelCard
 from sightline_contract.targets import Target
-from sightline_edge.backends import BackendError, Floats
+from sightline_edge.backends import BackendError, Batch, Floats
 
 # Contexts and graphs cost memory: of more batch sizes than this the one unused for longest goes.
 GRAPHS_KEPT: Final = 16
@@ -77,6 +77,28 @@ def import_tensorrt() -> ModuleType:
     return module
 
 
+def put_together(pinned: np.ndarray[Any, Any], batch: Batch) -> None:
+    """Copy B inputs [...] into the first B places of ``pinned`` [most, ...], as its type; raises BackendError.
+
+    One copy each: stacking them before costs as much again.
+    """
+    shapes = {each.shape for each in batch}
+    if shapes != {pinned.shape[1:]} or len(batch) > len(pinned):
+        told = ", ".join(map(str, sorted(shapes)))
+        raise BackendError(f"takes 1..{len(pinned)} of {pinned.shape[1:]} and not {len(batch)} of {told or 'none'}")
+    for place, each in zip(pinned, batch, strict=False):
+        place[...] = each
+
+
+def take_apart(pinned: np.ndarray[Any, Any]) -> list[Floats]:
+    """A copy of each output, for pinned memory changes with the next run.
+
+    Each its own: above 32 MiB (glibc's M_MMAP_THRESHOLD at its largest) every allocation is new memory from the kernel, and
+    getting its pages takes longer than copying.
+    """
+    return [each.astype(np.float32) for each in pinned]
+
+
 class TensorRtBackend:
     """An engine on the first GPU."""
 
@@ -107,22 +129,19 @@ class TensorRtBackend:
         (self._stream,) = self._cuda("cudaStreamCreateWithFlags", self._cuda.runtime.cudaStreamNonBlocking)
         self._allocate()
 
-    def run(self, tensor: Floats) -> Floats:
-        """The output [B, ...] to the input [B, ...], copies to and from the GPU included; raises BackendError."""
+    def run(self, batch: Batch) -> list[Floats]:
+        """The outputs to B inputs, copies to and from the GPU included; raises BackendError."""
         if self._engine is None:
             raise BackendError("the engine is closed")
-        if tensor.shape[1:] != self.input_shape or not 1 <= len(tensor) <= (self.max_batch or 0):
-            raise BackendError(f"takes 1..{self.max_batch} of {self.input_shape} and not {tensor.shape}")
+        size = len(batch)
+        put_together(self._host_in, batch)
         self._cuda("cudaSetDevice", 0)  # it is each thread's own
-        batch = len(tensor)
-        self._host_in[:batch] = tensor
-        graph = self._graph(batch)
-        self._copy(self._device_in, self._host_in[:batch], to_device=True)
+        graph = self._graph(size)
+        self._copy(self._device_in, self._host_in[:size], to_device=True)
         self._cuda("cudaGraphLaunch", graph.launchable, self._stream)
-        self._copy(self._device_out, self._host_out[:batch], to_device=False)
+        self._copy(self._device_out, self._host_out[:size], to_device=False)
         self._cuda("cudaStreamSynchronize", self._stream)
-        # A copy: the pinned memory changes with the next run.
-        return self._host_out[:batch].astype(np.float32)
+        return take_apart(self._host_out[:size])
 
     def launch(self, batch: int) -> None:
         """Run what lies in the GPU's input buffer, without copies and without waiting: for measuring."""

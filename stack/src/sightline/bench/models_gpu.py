@@ -1,21 +1,30 @@
 """Engines on a GPU: built, checked against the golden clip, and timed; a script for a machine that has little else.
 
     python -m sightline.bench.models_gpu check KIT
-    python -m sightline.bench.models_gpu build KIT WORK [--only nano-fp16,...] [--jobs 12] [--limit-s 540]
-    python -m sightline.bench.models_gpu measure KIT WORK OUT.json [--limit-s 400]
+    python -m sightline.bench.models_gpu build KIT WORK [--only nano-fp16,...] [--level 3] [--each-s 600] [--limit-s 540]
+    python -m sightline.bench.models_gpu measure KIT OUT.json WORK... [--only nano-fp16,...] [--span-s 0.6] [--limit-s 400]
 
 It needs NumPy, ONNX Runtime, OpenCV, PyYAML, pydantic, CUDA's bindings and TensorRT, and no installation of the product: the
 folders with its sources on PYTHONPATH will do. KIT is what ``models_kit`` writes. All results are written as they come, so that
-a run that is cut off loses only what it was at.
+a run that is cut off loses only what it was at; engines that are there are left as they are.
 
-``build`` runs one process an engine, since a builder uses one core; engines that are there are left as they are. Nothing is
-built while ``measure`` runs, for both want the GPU.
+``build`` takes one engine at a time, the cheap ones first. A builder times its candidate kernels on the GPU: builders side by
+side wait for each other there and spoil each other's timings. On an H100 fourteen at once had none done after 530 s, while
+nano-fp16 alone takes 338 s at level 3. So nothing is built while ``measure`` runs, either. Where time is short, build all with
+``--level 0`` (the first kernel that works, untimed: seconds) into one folder, measure, then build at level 3 into another.
+
+Engines with Q/DQ nodes (int8, fp8) come late because they take long: not done within 120 s at level 0, beside another builder.
+Every quantized layer, and every change of format between 8 bits and fp16, has kernels of its own that are compiled and tried;
+which part of it takes the time was not measured. A build that is ended loses its timings: give it time, or leave it out.
+
+``build --again`` builds each a second time, with the timings of the first. At level 0 that tells nothing: it uses none.
 """
 
 import argparse
 import json
 import os
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -35,12 +44,19 @@ from sightline_contract.targets import Precision, Runtime, Target
 from sightline_edge.backends.tensorrt import TensorRtBackend
 from sightline_edge.detector import Detector
 from sightline_models.compile.gpu import gpu_architecture
-from sightline_models.compile.tensorrt_engine import BuildOptions, Profile, build_engine, tensorrt_version
+from sightline_models.compile.tensorrt_engine import (
+    DEFAULT_LEVEL,
+    BuildOptions,
+    Profile,
+    build_engine,
+    tensorrt_version,
+)
 
 BATCHES: Final = (1, 8, 32, 64)
 _SHAPED: Final = (Profile(1, 1, 1), Profile(2, 8, 8), Profile(9, 32, 32), Profile(33, 64, 64))
 _ONE, _MANY = (Profile(1, 1, 1),), (Profile(64, 64, 64),)
-_WARM_UP, _RUNS, _LEAST_S = 30, 2000, 0.6
+_WARM_UP, _RUNS = 30, 2000
+_BUILT: Final = "built.json"
 
 
 @dataclass(frozen=True)
@@ -51,24 +67,20 @@ class Variant:
     options: BuildOptions
 
 
-def variants() -> dict[str, Variant]:
-    """All engines by name, the most wanted first."""
-    found = {
-        f"{model}-{precision}": Variant(model, BuildOptions(precision))
-        for precision in (Precision.FP16, Precision.INT8, Precision.FP32, Precision.FP8)
-        for model in ("nano", "centernet")
-    }
-    fp16 = Precision.FP16
-    found |= {
-        "nano-fp16-one": Variant("nano", BuildOptions(fp16, _ONE, half_tensors=True)),
-        "nano-fp16-many": Variant("nano", BuildOptions(fp16, _MANY, half_tensors=True)),
-        "nano-int8-one": Variant("nano", BuildOptions(Precision.INT8, _ONE, half_tensors=True)),
-        "nano-int8-many": Variant("nano", BuildOptions(Precision.INT8, _MANY, half_tensors=True)),
-        "nano-fp16-one-level5": Variant("nano", BuildOptions(fp16, _ONE, level=5, half_tensors=True)),
-        "nano-fp16-many-level5": Variant("nano", BuildOptions(fp16, _MANY, level=5, half_tensors=True)),
-        "nano-fp16-shaped": Variant("nano", BuildOptions(fp16, _SHAPED, half_tensors=True)),
-    }
-    return found
+def variants(level: int = DEFAULT_LEVEL) -> dict[str, Variant]:
+    """All engines by name, those that are built soonest first; ``level`` is of all but those that name their own."""
+    fp16, int8 = Precision.FP16, Precision.INT8
+
+    def both(precision: Precision) -> dict[str, Variant]:
+        return {f"{model}-{precision}": Variant(model, BuildOptions(precision, level=level)) for model in ("nano", "centernet")}
+
+    def nano(name: str, precision: Precision, profiles: tuple[Profile, ...], level: int = level) -> dict[str, Variant]:
+        return {f"nano-{precision}-{name}": Variant("nano", BuildOptions(precision, profiles, level, half_tensors=True))}
+
+    plain = both(Precision.FP32) | both(fp16) | nano("one", fp16, _ONE) | nano("many", fp16, _MANY)
+    quantized = both(int8) | nano("one", int8, _ONE) | nano("many", int8, _MANY) | both(Precision.FP8)
+    slow = nano("shaped", fp16, _SHAPED) | nano("one-level5", fp16, _ONE, 5) | nano("many-level5", fp16, _MANY, 5)
+    return plain | quantized | slow
 
 
 def onnx_of(kit: Path, variant: Variant) -> Path:
@@ -78,77 +90,105 @@ def onnx_of(kit: Path, variant: Variant) -> Path:
     return kit / "models" / variant.model / f"{quantized}.onnx"
 
 
-def build_one(kit: Path, work: Path, name: str) -> None:
-    """Build an engine and write what it cost, or why it could not be."""
-    variant = variants()[name]
+def build_one(kit: Path, work: Path, name: str, variant: Variant, *, again: bool) -> None:
+    """Build an engine and write what it cost, or why it could not be, before it is built ``again`` with its timings."""
     folder = work / name
     folder.mkdir(parents=True, exist_ok=True)
-    precision = variant.options.precision
     # One process one file: two would write over each other's timings.
     cache = folder / "timings.cache"
+    told: dict[str, Any] = {
+        "model": variant.model,
+        "precision": str(variant.options.precision),
+        "options": asdict(variant.options),
+    }
     try:
         source = onnx_of(kit, variant)
         if not source.is_file():
             raise ModelError(f"{source}: is not in the kit: write it anew")
         content = source.read_bytes()
-        built = build_engine(content, name, variant.options, folder / ENGINE_PART, cache)
-        told: dict[str, Any] = asdict(built)
-        again = build_engine(content, name, variant.options, folder / "again", cache)
-        told["build_s_with_timings"] = again.build_s
-        (folder / "again").unlink()
+        told = asdict(build_engine(content, name, variant.options, folder / ENGINE_PART, cache)) | told
+        _write(folder / _BUILT, told)
+        if again:
+            told["build_s_with_timings"] = build_engine(content, name, variant.options, folder / "again", cache).build_s
+            (folder / "again").unlink()
     except (SightlineError, OSError) as error:
-        told = {"error": str(error)}
-    told |= {"model": variant.model, "precision": str(precision), "options": asdict(variant.options)}
-    (folder / "built.json").write_text(json.dumps(told, indent=1))
+        # An engine that is there stays one, whatever became of the second build.
+        told["again_error" if "build_s" in told else "error"] = str(error)
+    _write(folder / _BUILT, told)
     print(f"{name}: {told.get('error') or round(told['build_s'], 1)}", flush=True)
 
 
-def build(kit: Path, work: Path, only: list[str], jobs: int, limit_s: float) -> None:
-    """Build all that is missing, ``jobs`` at a time; what is not done after ``limit_s`` is ended."""
+def build(work: Path, names: list[str], command: list[str], jobs: int, each_s: float, limit_s: float) -> None:
+    """Run ``command`` with each name that has no engine in ``work``, ``jobs`` at a time, and say what came of it.
+
+    What takes longer than ``each_s``, or is not done after ``limit_s``, is ended, and built when asked for again.
+    """
     work.mkdir(parents=True, exist_ok=True)
-    waiting = [name for name in variants() if (not only or name in only) and not (work / name / "built.json").is_file()]
-    running: dict[str, subprocess.Popen[bytes]] = {}
+    waiting = [name for name in names if not (work / name / _BUILT).is_file()]
+    running: dict[str, tuple[subprocess.Popen[bytes], float]] = {}
     ends_s = time.monotonic() + limit_s
-    while (waiting or running) and time.monotonic() < ends_s:
-        while waiting and len(running) < jobs:
+    while (waiting and time.monotonic() < ends_s) or running:
+        while waiting and len(running) < jobs and time.monotonic() < ends_s:
             name = waiting.pop(0)
-            command = [sys.executable, "-m", "sightline.bench.models_gpu", "build-one", str(kit), str(work), name]
             with (work / f"{name}.log").open("wb") as log:
-                running[name] = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
-        running = {name: process for name, process in running.items() if process.poll() is None}
-        time.sleep(0.5)
-    for name, process in running.items():
-        process.kill()
-        process.wait()
-        print(f"{name}: not done within {limit_s:.0f} s", flush=True)
-    for name in variants():
-        if (told := work / name / "built.json").is_file():
-            print(name, json.loads(told.read_text()).get("error") or json.loads(told.read_text())["build_s"], flush=True)
+                process = subprocess.Popen([*command, name], stdout=log, stderr=subprocess.STDOUT)
+            running[name] = process, min(ends_s, time.monotonic() + each_s)
+        time.sleep(0.1)
+        for name, (process, until_s) in list(running.items()):
+            if process.poll() is None and time.monotonic() >= until_s:
+                process.kill()
+                process.wait()
+            if process.returncode is not None:
+                del running[name]
+                print(f"{name}: {_outcome(work, name, process.returncode)}", flush=True)
+    for name in waiting:
+        print(f"{name}: not begun within {limit_s:.0f} s", flush=True)
 
 
-def measure(kit: Path, work: Path, out: Path, limit_s: float) -> None:
-    """Check and time every engine that was built; ``out`` is written after each."""
+def _outcome(work: Path, name: str, returned: int) -> str:
+    told = work / name / _BUILT
+    if not told.is_file():  # one whose second build was ended has it
+        return f"no engine ({'ended for time' if returned == -signal.SIGKILL else f'exit {returned}'}): see {work / name}.log"
+    built = json.loads(told.read_text())
+    return str(built.get("error") or f"{built['build_s']:.1f} s")
+
+
+def built_engines(works: list[Path], only: list[str]) -> dict[str, tuple[Path, dict[str, Any]]]:
+    """Folder and record of what was built, by name; one that several folders have is told with its level after the first."""
+    found: dict[str, tuple[Path, dict[str, Any]]] = {}
+    for work in works:
+        for name in variants():
+            told = work / name / _BUILT
+            if (only and name not in only) or not told.is_file():
+                continue
+            engine = json.loads(told.read_text())
+            key = name if name not in found else f"{name}-level{engine['options']['level']}"
+            if key in found:
+                raise ModelError(f"{told}: {key} is in {found[key][0].parent}, too: name one of the folders")
+            found[key] = told.parent, engine
+    return found
+
+
+def measure(kit: Path, works: list[Path], out: Path, only: list[str], limit_s: float, span_s: float) -> None:
+    """Check and time every engine that was built; ``out`` is written after each. Without time left its building is told."""
     ends_s = time.monotonic() + limit_s
-    told: dict[str, Any] = {"machine": machine(), "engines": {}}
-    for name, variant in variants().items():
-        folder = work / name
-        if not (folder / "built.json").is_file():
-            continue
-        engine = json.loads((folder / "built.json").read_text())
+    told: dict[str, Any] = {"machine": machine(), "span_s": span_s, "engines": {}}
+    for name, (folder, built) in built_engines(works, only).items():
+        engine = built.copy()
         if "error" not in engine and time.monotonic() < ends_s:
             try:
-                engine |= measure_one(kit, folder, variant)
+                engine |= measure_one(kit, folder, variants()[folder.name], span_s)
             except SightlineError as error:
                 engine["error"] = str(error)
             except Exception as error:  # noqa: BLE001 - what one engine does must not cost the others' figures
                 engine["error"] = f"{type(error).__name__}: {error}"
         told["engines"][name] = engine
         told["machine_after"] = machine()
-        out.write_text(json.dumps(told, indent=1))
+        _write(out, told)
         print(_line(name, engine), flush=True)
 
 
-def measure_one(kit: Path, folder: Path, variant: Variant) -> dict[str, Any]:
+def measure_one(kit: Path, folder: Path, variant: Variant, span_s: float) -> dict[str, Any]:
     """Parity, and figures by batch size, of a built engine."""
     source = kit / "models" / variant.model
     for part in (CARD_FILE, MODEL_FILE, GOLDEN_PART):
@@ -171,13 +211,13 @@ def measure_one(kit: Path, folder: Path, variant: Variant) -> dict[str, Any]:
     backends = [TensorRtBackend(folder / ENGINE_PART, card, target) for _ in range(2)]
     for batch in BATCHES:
         if least <= batch <= most:
-            told["batches"][str(batch)] = figures(backends, pictures[:batch])
+            told["batches"][str(batch)] = figures(backends, pictures[:batch], span_s)
     for backend in backends:
         backend.close()
     return told
 
 
-def figures(backends: list[TensorRtBackend], tensor: np.ndarray[Any, Any]) -> dict[str, float]:
+def figures(backends: list[TensorRtBackend], tensor: np.ndarray[Any, Any], span_s: float) -> dict[str, float]:
     """Milliseconds and frames a second of a batch; the first backend alone, then both side by side.
 
     ``graph``: inputs on the GPU, from launching the graph until it is done. ``copies``: from the host's memory and back.
@@ -197,12 +237,12 @@ def figures(backends: list[TensorRtBackend], tensor: np.ndarray[Any, Any]) -> di
         for backend in which:
             backend.wait()
 
-    latency, copies = _times_ms(graph), _times_ms(lambda: first.run(tensor))
+    latency, copies = _times_ms(graph, span_s), _times_ms(lambda: first.run(tensor), span_s)
     return {
         **_percentiles("graph", latency),
         **_percentiles("copies", copies),
-        "frames_per_s": _rate(batch, lambda times: launch_all(backends[:1], times)),
-        "frames_per_s_two_streams": _rate(len(backends) * batch, lambda times: launch_all(backends, times)),
+        "frames_per_s": _rate(batch, lambda times: launch_all(backends[:1], times), span_s),
+        "frames_per_s_two_streams": _rate(len(backends) * batch, lambda times: launch_all(backends, times), span_s),
         "frames_per_s_copies": batch / statistics.median(copies) * 1000,
     }
 
@@ -247,11 +287,12 @@ def _pictures(frames: np.ndarray[Any, Any], folder: Path, size: tuple[int, int],
     return np.stack([prepare(np.roll(frames[i % len(frames)], i, axis=1), spec).tensor for i in range(count)])
 
 
-def _times_ms(call: Callable[[], object]) -> list[float]:
+def _times_ms(call: Callable[[], object], span_s: float) -> list[float]:
+    """Of up to 2,000 calls, in four spans at most."""
     for _ in range(_WARM_UP):
         call()
     taken: list[float] = []
-    ends_s = time.perf_counter() + 4 * _LEAST_S
+    ends_s = time.perf_counter() + 4 * span_s
     while len(taken) < _RUNS and time.perf_counter() < ends_s:
         began_s = time.perf_counter()
         call()
@@ -263,12 +304,12 @@ def _percentiles(name: str, taken_ms: list[float]) -> dict[str, float]:
     return {f"{name}_p{p}_ms": float(np.percentile(taken_ms, p)) for p in (50, 99)} | {f"{name}_runs": len(taken_ms)}
 
 
-def _rate(frames: int, launch: Callable[[int], object]) -> float:
+def _rate(frames: int, launch: Callable[[int], object], span_s: float) -> float:
     """Frames a second, median of five spans."""
     launch(3)
     began_s = time.perf_counter()
     launch(10)
-    times = max(10, int(10 * _LEAST_S / 3 / (time.perf_counter() - began_s)))
+    times = max(10, int(10 * span_s / 3 / (time.perf_counter() - began_s)))
     spans = []
     for _ in range(5):
         began_s = time.perf_counter()
@@ -293,32 +334,59 @@ def _line(name: str, engine: dict[str, Any]) -> str:
     )
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """What the module's docstring says; errors are one line."""
+def _write(path: Path, told: dict[str, Any]) -> None:
+    """Whole or not at all: a process may be ended while it writes."""
+    beside = path.with_name(path.name + ".new")
+    beside.write_text(json.dumps(told, indent=1))
+    beside.replace(path)
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="models_gpu", description="Build, check and time engines on a GPU.")
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, extra in (("check", ()), ("build", ("work",)), ("build-one", ("work", "name")), ("measure", ("work", "out"))):
-        command = commands.add_parser(name)
-        for argument in ("kit", *extra):
-            command.add_argument(argument, type=str if argument == "name" else Path)
+    check_, build_, one, measure_ = (commands.add_parser(name) for name in ("check", "build", "build-one", "measure"))
+    for command in (check_, build_, one, measure_):
+        command.add_argument("kit", type=Path)
+    measure_.add_argument("out", type=Path)
+    measure_.add_argument("work", type=Path, nargs="+")
+    measure_.add_argument("--span-s", type=float, default=0.6, help="a figure takes four of them, with 5 repeats of a rate")
+    for command in (build_, one):
+        command.add_argument("work", type=Path)
+        command.add_argument("--level", type=int, choices=range(6), default=DEFAULT_LEVEL, help="the builder's effort")
+        command.add_argument("--again", action="store_true", help="build a second time, with the timings of the first")
+    one.add_argument("name", choices=variants())
+    build_.add_argument("--jobs", type=int, default=1, help="builders side by side: they disturb each other")
+    build_.add_argument("--each-s", type=float, default=float("inf"), help="an engine that takes longer is ended")
+    for command in (build_, measure_):
         command.add_argument("--limit-s", type=float, default=540)
-        command.add_argument("--only", default="")
-        command.add_argument("--jobs", type=int, default=12)
-    chosen = parser.parse_args(arguments)
+        command.add_argument("--only", type=_names, default=[], help="names, with commas between")
+    return parser
+
+
+def _names(text: str) -> list[str]:
+    names = [name for name in text.split(",") if name]
+    if unknown := set(names) - variants().keys():
+        raise argparse.ArgumentTypeError(f"no variant {', '.join(sorted(unknown))}: choose of {', '.join(variants())}")
+    return names
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """What the module's docstring says; errors are one line."""
+    chosen = _parser().parse_args(arguments)
     try:
-        if chosen.command != "check":
-            tensorrt_version(), gpu_architecture()
         if chosen.command == "check":
             check(chosen.kit)
-        elif chosen.command == "build":
-            only = [name for name in chosen.only.split(",") if name]
-            if unknown := set(only) - variants().keys():
-                parser.error(f"no variant {', '.join(sorted(unknown))}: choose of {', '.join(variants())}")
-            build(chosen.kit, chosen.work, only, chosen.jobs, chosen.limit_s)
+            return 0
+        tensorrt_version(), gpu_architecture()
+        if chosen.command == "build":
+            command = [sys.executable, "-m", "sightline.bench.models_gpu", "build-one", f"--level={chosen.level}"]
+            command += [*(["--again"] if chosen.again else []), str(chosen.kit), str(chosen.work)]
+            names = [name for name in variants() if not chosen.only or name in chosen.only]
+            build(chosen.work, names, command, chosen.jobs, chosen.each_s, chosen.limit_s)
         elif chosen.command == "build-one":
-            build_one(chosen.kit, chosen.work, chosen.name)
+            build_one(chosen.kit, chosen.work, chosen.name, variants(chosen.level)[chosen.name], again=chosen.again)
         else:
-            measure(chosen.kit, chosen.work, chosen.out, chosen.limit_s)
+            measure(chosen.kit, chosen.work, chosen.out, chosen.only, chosen.limit_s, chosen.span_s)
     except SightlineError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

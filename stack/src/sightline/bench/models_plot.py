@@ -13,6 +13,7 @@ import matplotlib as mpl
 mpl.use("svg")
 mpl.rcParams["svg.hashsalt"] = "sightline"  # the same figures give the same file
 from matplotlib import pyplot as plt  # noqa: E402 - after the choice of how it draws
+from matplotlib.ticker import NullFormatter  # noqa: E402
 
 _COLOURS: Final = {"fp32": "#555555", "fp16": "#1f77b4", "int8": "#d62728", "fp8": "#9467bd"}
 
@@ -21,13 +22,16 @@ def plot_gpu(told: dict[str, Any], folder: Path) -> list[Path]:
     """A file each of latency and of throughput by batch size, a panel a model, a line a precision."""
     engines = {name: engine for name, engine in told["engines"].items() if engine.get("batches") and name.count("-") == 1}
     models = sorted({engine["model"] for engine in engines.values()})
+    levels = sorted({engine["options"]["level"] for engine in engines.values()})
     machine = f"{told['machine'].get('gpu', 'GPU')}, TensorRT {told['machine'].get('tensorrt', '')}"
+    machine += f", builder optimization level {', '.join(map(str, levels))}"
+    ticks = sorted({int(batch) for engine in engines.values() for batch in engine["batches"]})
     written = []
     for what, key, label in (
         ("latency", "graph_p50_ms", "ms for a batch, median"),
         ("throughput", "frames_per_s_two_streams", "frames/s, two streams"),
     ):
-        figure, panels = plt.subplots(1, len(models), figsize=(5 * len(models), 3.6), squeeze=False)
+        figure, panels = plt.subplots(1, len(models), figsize=(5 * len(models), 3.6), squeeze=False, sharey=True)
         for panel, model in zip(panels[0], models, strict=True):
             for engine in (each for each in engines.values() if each["model"] == model):
                 batches = {int(batch): figures[key] for batch, figures in engine["batches"].items()}
@@ -36,10 +40,14 @@ def plot_gpu(told: dict[str, Any], folder: Path) -> list[Path]:
                     list(batches), list(batches.values()), marker="o", color=_COLOURS[engine["precision"]],
                     linestyle="--" if refused else "-", label=engine["precision"] + (" (refused)" if refused else ""),
                 )  # fmt: skip
-            panel.set(title=model, xscale="log", yscale="log", xlabel="batch", ylabel=label)
-            panel.set_xticks(sorted(batches), labels=[str(batch) for batch in sorted(batches)])
+            panel.set(title=model, xscale="log", yscale="log", xlabel="batch")
+            panel.set_xticks(ticks, labels=[str(batch) for batch in ticks])
+            panel.set_xticks([], minor=True)
+            panel.yaxis.set_major_formatter("{x:,g}")
+            panel.yaxis.set_minor_formatter(NullFormatter())
             panel.grid(visible=True, which="both", alpha=0.3)
             panel.legend()
+        panels[0][0].set_ylabel(label)
         figure.suptitle(machine, fontsize=9)
         figure.tight_layout()
         written.append(folder / f"models-gpu-{what}.svg")
@@ -51,25 +59,29 @@ def plot_gpu(told: dict[str, Any], folder: Path) -> list[Path]:
 def table(told: dict[str, Any]) -> list[str]:
     """Rows in Markdown: an engine each, and a batch each of it."""
     rows = [
-        "| Engine | Build s (with timings) | MB | Agreement | Mean IoU | Score gap | Batch | p50 ms | p99 ms "
+        "| Engine | Level | Build s (with timings) | MB | Agreement | Mean IoU | Score gap | Batch | p50 ms | p99 ms "
         "| With copies p50 ms | Frames/s | Two streams | With copies |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name, engine in told["engines"].items():
+        head = f"| {name} | {engine['options']['level']} "
         if "error" in engine:
-            rows.append(f"| {name} | {engine['error']} |")
+            rows.append(f"{head}| {engine['error']} " + "| " * 11 + "|")
             continue
         again = engine.get("build_s_with_timings")
-        head = f"| {name} | {engine['build_s']:.0f} ({again:.0f}) | {engine['engine_bytes'] / 1e6:.1f} "
+        built = f"{engine['build_s']:.0f}" + (f" ({again:.0f})" if again is not None else "")
+        head += f"| {built} | {engine['engine_bytes'] / 1e6:.1f} "
         parity = engine.get("parity")
         figures = "agreement", "mean_iou", "mean_score_gap"
         head += "".join(f"| {parity[key]:.3f} " if parity else "| – " for key in figures)
+        if not engine.get("batches"):
+            rows.append(f"{head}| not measured " + "| " * 6 + "|")
         for batch, f in engine.get("batches", {}).items():
             rows.append(
                 f"{head}| {batch} | {f['graph_p50_ms']:.3f} | {f['graph_p99_ms']:.3f} | {f['copies_p50_ms']:.3f} "
                 f"| {f['frames_per_s']:,.0f} | {f['frames_per_s_two_streams']:,.0f} | {f['frames_per_s_copies']:,.0f} |"
             )
-            head = "| | | | | | "
+            head = "| | | | | | | "
     return rows
 
 
