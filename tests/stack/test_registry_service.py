@@ -1,5 +1,6 @@
 """The local MLflow server as 'sightline up' starts it, and the commands that use it."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -19,6 +20,9 @@ from blob_detector import write_blob_detector
 
 from sightline import services
 from sightline.ports import LOOPBACK, free_port
+from sightline.topic_content import read_topic
+from sightline_contract.events import AuditRecord
+from sightline_contract.topics import AUDIT
 from sightline_models.registry import Registry
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
@@ -33,11 +37,16 @@ class Stack:
     home: Path
     registry_port: int
     bundle_port: int
+    broker_port: int
     told: str
 
     @property
     def uri(self) -> str:
         return f"http://{LOOPBACK}:{self.registry_port}"
+
+    @property
+    def bootstrap(self) -> str:
+        return f"{LOOPBACK}:{self.broker_port}"
 
     def models(self, *words: str | Path) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -46,23 +55,28 @@ class Stack:
             text=True,
             timeout=180,
             check=False,
-            env=os.environ | {"SIGHTLINE_REGISTRY": self.uri},
+            env=os.environ
+            | {"SIGHTLINE_REGISTRY": self.uri, "SIGHTLINE_HOME": str(self.home), "SIGHTLINE_BOOTSTRAP": self.bootstrap},
         )
 
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory, jars: dict[str, tuple[Path, ...]]) -> Iterator[Stack]:
     home = tmp_path_factory.mktemp("stack") / "home"
-    registry_port, bundle_port = free_port(), free_port()
-    ports = ["--port", str(free_port()), "--registry-port", str(registry_port), "--bundle-port", str(bundle_port)]
+    registry_port, bundle_port, broker_port = free_port(), free_port(), free_port()
+    ports = ["--port", str(broker_port), "--registry-port", str(registry_port), "--bundle-port", str(bundle_port)]
     try:
         up = subprocess.run([SIGHTLINE, "up", "--home", home, *ports], capture_output=True, text=True, timeout=300, check=False)
         assert up.returncode == 0, up.stderr
-        yield Stack(home, registry_port, bundle_port, up.stdout)
+        yield Stack(home, registry_port, bundle_port, broker_port, up.stdout)
     finally:
         stopped = services.down(home)
     assert {record.name for record in stopped} == {"broker", "registry", "bundles"}
     assert not any(psutil.pid_exists(record.pid) for record in stopped)
+
+
+def digest_of(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def labelled_set(folder: Path) -> Path:
@@ -123,6 +137,8 @@ def test_a_model_goes_through_the_server_and_back(stack: Stack, tmp_path: Path) 
     assert second.returncode == 1
     assert second.stderr.count("\n") == 1
     assert "is registered already: it is blobs version 1: use that one" in second.stderr
+    records = [AuditRecord.model_validate_json(m.value() or b"") for m in read_topic(stack.bootstrap, AUDIT.name)]
+    assert [(each.kind, each.details["digest"]) for each in records] == [("model_registered", f"sha256:{digest_of(model)}")]
     shown = stack.models("show", "blobs", "1")
     assert "person: AP50 1.000, AP 1.000 (1 boxes)" in shown.stdout
     registry = Registry(stack.uri)

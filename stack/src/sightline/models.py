@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from sightline.cache import cache_dir, models_dir
 from sightline.ports import LOOPBACK
 from sightline.registry_service import DEFAULT_REGISTRY_PORT
@@ -61,7 +63,8 @@ def _announce(record: AuditRecord) -> None:
     from sightline.audit.announce import announcer
     from sightline.broker import DEFAULT_PORT
 
-    announcer(os.environ.get(BOOTSTRAP_VARIABLE) or f"{LOOPBACK}:{DEFAULT_PORT}")(record)
+    bootstrap = os.environ.get(BOOTSTRAP_VARIABLE) or f"{LOOPBACK}:{DEFAULT_PORT}"
+    announcer(bootstrap, tell=lambda line: typer.echo(line, err=True))(record)
 
 
 models_app = build_models_app(models_dir())
