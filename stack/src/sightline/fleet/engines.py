@@ -8,6 +8,8 @@ from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from sightline_contract.model_card import ModelCard, load_card
 from sightline_contract.targets import Target
 from sightline_edge.detector import Detector
@@ -42,6 +44,12 @@ class SharedEngine:
     def inference_percentile_ms(self, percent: float) -> float:
         """Time of one call, of all nodes' latest calls."""
         return self._detector.inference_percentile_ms(percent)
+
+    def warm(self) -> None:
+        """Run once for nobody: what the processor's caches know of a version shall not depend on how many nodes have it."""
+        width, height = self.card.input.size
+        blank = self._detector.prepare(np.zeros((height, width, 3), np.uint8))
+        self._detector.detect([blank] * self.max_batch)
 
     def close(self) -> None:
         """Nothing: others use it."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sightline.fleet.engines import Engines
+from sightline.fleet.engines import Engines, SharedEngine
 from sightline.fleet.scenes import Pictures
 from sightline_contract.detection_pb2 import DetectionBatch
 from sightline_contract.manifest import GOLDEN_PART
@@ -64,6 +64,12 @@ class SimulatedNode:
         """The version in the shadow."""
         shadow = self._agent.switch.shadow
         return shadow.loaded.ref.model_version if shadow else None
+
+    def warm(self) -> None:
+        """Run its model once for nobody."""
+        engine = self._agent.switch.live.engine
+        if isinstance(engine, SharedEngine):
+            engine.warm()
 
     def tell(self, desired: DesiredModels) -> None:
         """What the centre has for this node; it gets it when it has a link."""
