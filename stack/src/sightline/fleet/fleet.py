@@ -75,8 +75,8 @@ class Fleet:
         self.now_us += round(self.options.tick_minutes * _MINUTE_US)
         self._hear()
         seen = pictures(self.now_us, self._traffic, self.options.frames, self._rng)
-        # One version after the other, each run once for nobody first: nodes of a rare version would look slower otherwise, since
-        # this one processor runs them all.
+        # One version after the other, each run once for nobody first: nodes of a rare version would look slower otherwise,
+        # since this one processor runs them all.
         version = ""
         for i in sorted(range(len(self.nodes)), key=lambda i: self.nodes[i].version):
             node, its = self.nodes[i], seen[i]
