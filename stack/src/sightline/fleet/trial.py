@@ -31,7 +31,7 @@ RULES = Rules(
     min_shadow_windows=2,
 )
 _SHOWN = {
-    StepName.SHADOWING: "shadow", StepName.SERVING: "serves", StepName.PROMOTED: "promoted", StepName.COMPLETED: "completed",
+    StepName.SHADOWING: "shadow", StepName.SERVING: "serves", StepName.COMPLETED: "completed",
     StepName.ROLLED_BACK: "rolled back", StepName.PAUSED: "paused", StepName.ABORTED: "aborted",
 }  # fmt: skip
 
