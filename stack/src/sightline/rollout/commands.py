@@ -220,6 +220,10 @@ def judge_command(
     home: HomeOption = None,
     config: ConfigOption = None,
     port: PortOption = DEFAULT_PORT,
+    attest_policy: Annotated[
+        Path | None, typer.Option(help="What nodes' statements of their boot must say (YAML).", show_default=False)
+    ] = None,
+    trust: Annotated[Path | None, typer.Option(help="The nodes' authority, for these statements.", show_default=False)] = None,
 ) -> None:
     """Run the judge in the foreground, until Ctrl-C."""
     import yaml
@@ -234,7 +238,10 @@ def judge_command(
         path.write_text(yaml.safe_dump(installation.judge.job, sort_keys=False), encoding="utf-8")
     os.environ["JAVA_HOME"] = str(find_java().home)
     status = str(installation.judge.status_path)
-    raise typer.Exit(main(["--config", str(path), "--status", status, "--registry", registry]))
+    words = ["--config", str(path), "--status", status, "--registry", registry]
+    words += ["--attest-policy", str(attest_policy)] if attest_policy else []
+    words += ["--trust", str(trust)] if trust else []
+    raise typer.Exit(main(words))
 
 
 def _want(what: str, note: str, installation: Installation) -> None:

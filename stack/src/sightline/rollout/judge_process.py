@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from sightline.jars import fetch_jars
+from sightline.rollout.attesting import Attested, attester, no_policy
 from sightline.rollout.fleet import Fleet, latest_statuses
 from sightline.rollout.journal import Journal, Registry
 from sightline.rollout.judge import Judge
@@ -40,7 +41,14 @@ _BROKER_TIMEOUT_S: Final = 60.0
 _REGISTRY_PATIENCE: Final = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 
 
-def run(config: JobConfig, status: Path, registry: Registry | None, look_s: float, to_stop: threading.Event) -> None:
+def run(
+    config: JobConfig,
+    status: Path,
+    registry: Registry | None,
+    look_s: float,
+    to_stop: threading.Event,
+    attested: Attested = no_policy,
+) -> None:
     """Judge until ``to_stop`` is set; raises SightlineError where a streaming query fails."""
     _await_broker(config)
     fleet = Fleet()
@@ -52,7 +60,9 @@ def run(config: JobConfig, status: Path, registry: Registry | None, look_s: floa
         application.start()
         application.await_ready()
         plans = PlanFollower(config.kafka)
-        judge = Judge(application.spark, config.table_root, fleet, plans, Journal(application.spark, config, registry))
+        judge = Judge(
+            application.spark, config.table_root, fleet, plans, Journal(application.spark, config, registry), attested
+        )
         try:
             while not to_stop.is_set():
                 begun_s = time.monotonic()
@@ -103,7 +113,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from sightline.rollout.registry_door import RegistryDoor
 
             registry = RegistryDoor(options.registry, config.kafka)
-        run(config, options.status, registry, options.look_s, threading.Event())
+        attested = attester(options.attest_policy, options.trust)
+        run(config, options.status, registry, options.look_s, threading.Event(), attested)
     except SightlineError as error:
         traceback.print_exc()
         _write(options.status, {"state": "failed", "error": str(error)})
@@ -119,6 +130,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="stands above the file, repeatable")
     parser.add_argument("--status", type=Path, required=True, metavar="FILE", help="keep a JSON status file")
     parser.add_argument("--registry", default="", metavar="URI", help="the model registry; none: aliases and tags wait")
+    parser.add_argument("--attest-policy", type=Path, metavar="FILE", help="what statements of boot must say (YAML)")
+    parser.add_argument("--trust", type=Path, metavar="FILE", help="the nodes' authority, for these statements (PEM)")
     parser.add_argument("--look-s", type=float, default=LOOK_S, metavar="S", help="time between two looks")
     return parser
 
