@@ -74,8 +74,8 @@ def run_trials(work: Path, nodes: int, trials: tuple[Trial, ...] = TRIALS, pictu
             champion = site.registry.by_alias(MODEL, "champion")
             caught_up = champion is not None and all(node.version == str(champion.number) for node in fleet.nodes)
             if picture is not None:
-                marks = [mark for outcome in outcomes for mark in marks_of(outcome)]
-                draw_rings(fleet.samples, marks, f"{nodes} nodes, {len(trials)} versions", picture)
+                ends = [mark for outcome in outcomes for mark in marks_of(outcome)[-1:]]  # more would hide each other
+                draw_rings(fleet.samples, ends, f"{nodes} nodes, {len(trials)} versions", picture)
             return Result(tuple(outcomes), caught_up, trouble.left_alone, fleet.unserved)
 
 
