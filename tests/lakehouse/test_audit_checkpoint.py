@@ -1,10 +1,13 @@
 """Checkpoints: who signed, and what makes a signature worthless."""
 
+import base64
 import json
 from pathlib import Path
 
 import pytest
 from audit_signer import NOW, make_signer
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from sightline_contract.errors import ConfigError, TrustError
@@ -37,6 +40,18 @@ def test_a_changed_statement_has_no_signature(tmp_path: Path) -> None:
 def test_what_is_no_envelope_is_told_in_one_line(envelope: str) -> None:
     with pytest.raises(TrustError, match="is no checkpoint"):
         opened(envelope, None)
+
+
+def test_a_certificate_with_a_key_that_nobody_knows_is_told_in_one_line(tmp_path: Path) -> None:
+    files = make_signer(tmp_path)
+    envelope = json.loads(Signer(files.certificate, files.key).sign(7, HASH, NOW_US).envelope)
+    certificate = x509.load_pem_x509_certificate(files.certificate.read_bytes())
+    p256 = bytes.fromhex("06082a8648ce3d030107")
+    content = certificate.public_bytes(Encoding.DER).replace(p256, p256[:-1] + b"\x7f")
+    pem = f"-----BEGIN CERTIFICATE-----\n{base64.b64encode(content).decode()}\n-----END CERTIFICATE-----\n"
+    envelope["signatures"][0]["certificate"] = pem
+    with pytest.raises(TrustError, match="is no checkpoint: its payload, signature or certificate cannot be read"):
+        opened(json.dumps(envelope), None)
 
 
 def test_only_signers_of_a_trusted_authority_are_believed(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import yaml
 from blob_detector import write_blob_detector
 from typer.testing import CliRunner
 
-from sightline_contract.errors import ModelError, RegistryError
+from sightline_contract.errors import BrokerError, ModelError, RegistryError
 from sightline_contract.events import AuditRecord
 from sightline_contract.model_card import load_card
 from sightline_contract.targets import parse_target
@@ -234,6 +234,27 @@ def test_every_step_is_announced(registry: Registry, model: Callable[..., Path],
     assert audits[2].details == {"model": "blobs", "alias": "candidate", "from_version": 1, "to_version": 0}
     assert {each.at_us for each in audits} == {17}
     assert len({each.record_id for each in audits}) == 3
+
+
+def test_a_move_that_was_told_and_cut_off_is_told_again_as_the_same_and_one_back_and_forth_as_another(
+    uri: str, registry: Registry, model: Callable[..., Path], audits: list[AuditRecord]
+) -> None:
+    for word in ("a", "b"):
+        registry.register(model(word), "ada")
+    audits.clear()
+
+    def lost(record: AuditRecord) -> None:
+        audits.append(record)
+        raise BrokerError("Kafka is away")
+
+    with pytest.raises(BrokerError):
+        Registry(uri, announce=lost).set_alias("blobs", "canary", 1, "ada")
+    assert registry.by_alias("blobs", "canary") is None, "nothing moves that nobody was told of"
+    for number in (1, 2, 1, 2):
+        registry.set_alias("blobs", "canary", number, "ada")
+    ids = [each.record_id for each in audits]
+    assert ids[0] == ids[1]
+    assert len(set(ids)) == 4
 
 
 def test_engines_and_their_parity_lie_with_the_version(registry: Registry, model: Callable[..., Path], tmp_path: Path) -> None:

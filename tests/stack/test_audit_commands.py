@@ -13,8 +13,9 @@ from deltalake import DeltaTable, write_deltalake
 from deltalake.exceptions import DeltaError
 from typer.testing import CliRunner, Result
 
-from sightline.audit.announce import PENDING, announcer, centre_record, send_pending
+from sightline.audit.announce import PENDING, announcer, send_pending
 from sightline.audit.commands import audit_app
+from sightline.audit.verifying import Broker as Topics
 from sightline.audit.verifying import verify_log
 from sightline.broker import Broker, BrokerConfig
 from sightline.ports import free_port
@@ -24,9 +25,12 @@ from sightline_contract.events import AuditKind, AuditRecord
 from sightline_contract.topics import AUDIT
 from sightline_lakehouse.audit.chain import DAY_US, GENESIS, Entry, chained
 from sightline_lakehouse.audit.log import AuditLog, rows_table
+from sightline_lakehouse.audit.verify import Fault
 from sightline_lakehouse.ddl import create_local_tables, table_location
 from sightline_lakehouse.tables import AUDIT_CHECKPOINTS, AUDIT_LOG
+from sightline_streaming.archived import Received
 from sightline_streaming.audit import extend_log
+from sightline_streaming.audited import entries_of
 
 AT_US = 1_780_000_000_000_000
 
@@ -219,7 +223,15 @@ def test_show_takes_the_newest_of_a_kind_and_steers_no_terminal(root: str) -> No
 
 
 def record(name: str, reason: str = "first canary") -> AuditRecord:
-    return centre_record(AuditKind.ROLLOUT_STARTED, reason, name, at_us=AT_US + ord(name), rollout=name)
+    return AuditRecord(
+        record_id=f"r-{name}",
+        kind=AuditKind.ROLLOUT_STARTED,
+        node_id="centre",
+        actor="ann",
+        reason=reason,
+        at_us=AT_US + ord(name),
+        details={"rollout": name},
+    )
 
 
 def told(bootstrap: str, *records: AuditRecord) -> list[AuditRecord]:
@@ -228,9 +240,34 @@ def told(bootstrap: str, *records: AuditRecord) -> list[AuditRecord]:
     return [value for value in values if value in records]
 
 
-def test_the_same_deed_has_the_same_record_id() -> None:
-    assert record("a").record_id == record("a").record_id != record("b").record_id
-    assert (record("a").node_id, record("a").kind) == ("centre", "rollout_started")
+def on_topic(bootstrap: str) -> list[Entry]:
+    """What the topic holds, as the archive job would chain it."""
+    return entries_of(
+        Received(m.topic() or "", m.partition() or 0, m.offset() or 0, m.timestamp()[1] * 1000, m.value())
+        for m in read_topic(bootstrap, AUDIT.name)
+    )[0]
+
+
+@pytest.mark.kafka
+def test_the_topic_tells_forged_rows_of_any_partition_and_a_repetition_does_not_wait(tmp_path: Path) -> None:
+    root = str(tmp_path / "tables")
+    create_local_tables(root, (AUDIT_LOG, AUDIT_CHECKPOINTS))
+    with Broker(BrokerConfig(tmp_path / "broker", free_port())) as broker:
+        announce = announcer(broker.bootstrap, home=tmp_path)
+        for name in "aba":
+            announce(record(name))
+        log, topics = AuditLog(root), Topics(broker.bootstrap)
+        extend_log(log, on_topic(broker.bootstrap)[:2])
+        verdict = verify_log(log, broker=topics)
+        assert (verdict.findings, verdict.waiting) == ((), 0), "the last message says what a row says already"
+        announce(record("c"))
+        assert verify_log(log, broker=topics).waiting == 1
+
+        newest, (forged,) = log.newest(), on_topic(broker.bootstrap)[1:2]
+        elsewhere = forged._replace(record_id="forged", source_partition=7)
+        log.append(list(chained([elsewhere], newest.seq, newest.hash)))
+        (found,) = verify_log(AuditLog(root), broker=topics).findings
+        assert (found.fault, found.first) == (Fault.INSERTED, 3)
 
 
 @pytest.mark.kafka

@@ -19,7 +19,7 @@ from sightline_contract.events import AuditKind, AuditRecord
 from sightline_contract.topics import AUDIT, DEAD_LETTERS
 from sightline_lakehouse.audit.chain import GENESIS, Entry, chained
 from sightline_lakehouse.audit.checkpoint import load_authorities
-from sightline_lakehouse.audit.log import AuditLog, rows_table
+from sightline_lakehouse.audit.log import AuditLog, Newest, rows_table
 from sightline_lakehouse.audit.verify import Fault
 from sightline_lakehouse.ddl import create_local_tables, table_location
 from sightline_lakehouse.tables import AUDIT_CHECKPOINTS as AUDIT_CHECKPOINTS_TABLE
@@ -137,7 +137,9 @@ def replaceable(site: "Site", table: Table) -> str:
     return location
 
 
-def test_every_micro_batch_is_signed_and_the_topic_has_a_copy(site: "Site", tmp_path: Path) -> None:
+def test_every_micro_batch_is_signed_and_the_topic_has_a_copy(
+    site: "Site", tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     signer = make_signer(tmp_path / "signer")
     sign_with(site, signer)
     for name in ("a", "b"):
@@ -149,6 +151,13 @@ def test_every_micro_batch_is_signed_and_the_topic_has_a_copy(site: "Site", tmp_
     assert verdict.findings == ()
     assert verdict.last is not None
     assert (verdict.last.stated.seq, verdict.last.stated.hash) == (newest.seq, newest.hash)
+    assert len(log.checkpoints()) == 2
+
+    with caplog.at_level(logging.WARNING):
+        notary = audit.Notary(site.config.audit, site.config.kafka)
+        notary.sign(log, Newest(newest.seq - 1, "00" * 32), time.time_ns() // 1000)
+        notary.sign(log, Newest(newest.seq, "00" * 32), time.time_ns() // 1000)
+    assert caplog.text.count(f"does not continue what was signed up to row {newest.seq}") == 2, "cut, and written anew"
     assert len(log.checkpoints()) == 2
 
     DeltaTable(replaceable(site, AUDIT_CHECKPOINTS_TABLE)).delete()

@@ -1,16 +1,21 @@
 """How often the judge is right, over many seeds: ``python tests/support/judge_rates.py --seeds 1000``.
 
-Prints the table of docs/rollout.md. The judge looks after every so many windows and stops where it decides.
+Prints the first table of docs/rollout.md; the judge looks after every so many windows and stops where it decides. With
+``--edge`` the second one: one metric alone, with bad windows drawn at a rate, independent or lasting.
 """
 
 import argparse
+import math
 from collections import Counter
-from statistics import median
+from statistics import NormalDist, median
 
 import arms
+import numpy as np
 
 from sightline_models.judge.judge import judge
+from sightline_models.judge.metrics import LABELS
 from sightline_models.judge.rules import Rules
+from sightline_models.judge.sequential import log_wealth_path
 from sightline_models.judge.verdict import Cohort, Decision, Verdict
 
 SCENARIOS = {
@@ -47,6 +52,44 @@ def decided(
     return verdict, last
 
 
+def first_alarm(bad: np.ndarray, evidence: float, p0: float) -> int | None:
+    """The first window after which one metric's evidence is enough; None if it never is."""
+    hours = (np.arange(len(bad)) // 6) % 24
+    reached = np.flatnonzero(log_wealth_path(bad.tolist(), hours.tolist(), p0, 144) >= math.log(evidence))
+    return int(reached[0]) + 1 if reached.size else None
+
+
+def lasting(rng: np.random.Generator, share: float, keeps: float, windows: int = 144) -> np.ndarray:
+    """Windows of which ``share`` are bad: those where an AR(1) process of unit variance exceeds its quantile."""
+    noise = rng.standard_normal(windows)
+    for index in range(1, windows):
+        noise[index] = keeps * noise[index - 1] + math.sqrt(1 - keeps**2) * noise[index]
+    return noise > NormalDist().inv_cdf(1 - share)
+
+
+def print_edge(runs: int) -> None:
+    """False alarms of good versions, and windows until a bad one is found."""
+    rules = Rules()
+    evidence = len(LABELS) * 4 / rules.alpha
+    print(f"{runs} runs each, evidence {evidence:.0f} of 144 windows; bad windows that last: AR(1) of 0, 0.5, 0.7, 0.9")
+    for share in (0.02, 0.05, 0.1, 0.2):
+        rates = []
+        for keeps in (0.0, 0.5, 0.7, 0.9):
+            rng = np.random.default_rng(1)
+            drawn = (lasting(rng, share, keeps) for _ in range(runs))
+            rates.append(sum(first_alarm(bad, evidence, rules.bad_share) is not None for bad in drawn) / runs)
+        print(f"good, {share:.0%} bad windows: " + "  ".join(f"{rate:.1%}" for rate in rates), flush=True)
+    rng = np.random.default_rng(1)
+    alone = sum(
+        first_alarm(lasting(rng, rules.bad_share, 0.0), 1 / rules.alpha, rules.bad_share) is not None for _ in range(runs)
+    )
+    print(f"good, {rules.bad_share:.0%} bad windows, evidence {1 / rules.alpha:.0f}: {alone / runs:.1%}")
+    for share in (0.5, 0.7, 0.9, 1.0):
+        rng = np.random.default_rng(1)
+        found = [first_alarm(rng.random(144) < share, evidence, rules.bad_share) or 144 for _ in range(runs)]
+        print(f"bad, {share:.0%} bad windows: found after {median(found):g}", flush=True)
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -55,7 +98,11 @@ def main() -> None:
     parser.add_argument("--canaries", type=int, default=5)
     parser.add_argument("--only", choices=SCENARIOS)
     parser.add_argument("--hours", type=int, default=30)
+    parser.add_argument("--edge", type=int, metavar="RUNS", help="one metric alone, so many runs each")
     arguments = parser.parse_args()
+    if arguments.edge:
+        print_edge(arguments.edge)
+        return
     rules = Rules()
     for name, version in SCENARIOS.items():
         if arguments.only not in (None, name):

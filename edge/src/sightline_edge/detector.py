@@ -13,7 +13,7 @@ from sightline_contract.manifest import THRESHOLDS_PART, Thresholds
 from sightline_contract.model_card import MODEL_FILE, ModelCard, load_card
 from sightline_contract.settings import load_settings
 from sightline_contract.targets import Target
-from sightline_edge.backends import BackendError, Floats, open_backend
+from sightline_edge.backends import BackendError, Floats, first_line, open_backend
 from sightline_edge.frame import Pixels
 from sightline_edge.postprocessing import Detections, read_output
 from sightline_edge.preprocessing import Prepared, prepare
@@ -76,9 +76,8 @@ class Detector:
                 for output, picture in zip(outputs, pictures, strict=True)
             ]
         except (BackendError, IndexError, ValueError) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
             raise ModelError(
-                f"model {self.card.name}: does not take or give what its card says ({reason}): mend the card"
+                f"model {self.card.name}: does not take or give what its card says ({first_line(error)}): mend the card"
             ) from error
 
 

@@ -10,12 +10,25 @@ _DURATION = re.compile(r"(\d{1,6}(?:\.\d{1,3})?)([smhd])")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def seconds_of(text: str, option: str) -> float:
-    """Seconds of a duration such as ``30d``, ``12h``, ``45m`` or ``90s``; raises ConfigError."""
-    found = _DURATION.fullmatch(text)
-    if not found or float(found[1]) == 0:
-        raise ConfigError(f"{option} {text}: is no duration: write it as in 30d, 12h, 45m or 90s")
+def parse_duration(value: object) -> float:
+    """Seconds of ``30s``, ``10m``, ``24h``, ``2d`` or of a plain number of seconds; raises ValueError."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    found = _DURATION.fullmatch(str(value).strip())
+    if found is None:
+        raise ValueError("is no duration such as 30s, 10m, 24h or 2d")
     return float(found[1]) * _SECONDS[found[2]]
+
+
+def seconds_of(text: str, option: str) -> float:
+    """Seconds of a duration such as ``30d``, ``12h``, ``45m`` or ``90s``; raises ConfigError, also for none at all."""
+    try:
+        seconds = parse_duration(text)
+    except ValueError:
+        seconds = 0.0
+    if not seconds:
+        raise ConfigError(f"{option} {text}: is no duration: write it as in 30d, 12h, 45m or 90s")
+    return seconds
 
 
 def as_time(at_us: int) -> datetime:

@@ -36,7 +36,7 @@ from sightline_models.fetch import sha256_of
 from sightline_models.mlflow_access import connect, experiment_id, explained, shown
 
 if TYPE_CHECKING:
-    from mlflow.entities.model_registry import ModelVersion
+    from mlflow.entities.model_registry import ModelVersion, RegisteredModel
     from mlflow.tracking import MlflowClient
 
 # Tags of a version.
@@ -46,6 +46,8 @@ EVALUATED_TAG: Final = "evaluated"
 SET_TAG: Final = "evaluation_set"
 MAP_TAG: Final = "mAP"
 MAP50_TAG: Final = "mAP50"
+# Of a registered model: how often an alias was moved.
+MOVES_TAG: Final = "moves"
 
 # Artifacts of a version's run.
 MODEL_ARTIFACTS: Final = "model"
@@ -288,34 +290,48 @@ class Registry:
 
     def _aliases(self, name: str) -> dict[str, int]:
         """Version by alias; empty where there is no such model."""
+        found = self._model(name)
+        return {alias: int(number) for alias, number in found.aliases.items()} if found else {}
+
+    def _model(self, name: str) -> "RegisteredModel | None":
         self._checked_name(name)
         with self._talking():
             from mlflow.exceptions import MlflowException
 
             try:
-                found = self.client.get_registered_model(name).aliases
+                return self.client.get_registered_model(name)
             except MlflowException as error:
                 if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                     raise
-                return {}
-        return {alias: int(number) for alias, number in found.items()}
+                return None
 
     def _move(self, name: str, alias: str, number: int | None, actor: str, reason: str) -> None:
-        before = self._aliases(name).get(alias)
-        if before == number:
+        """Tell, move, count: whatever is cut off in between, a repetition is the same record, and the next move another one.
+
+        The count is the registry's, and its model's begin is part of the id: a move back and forth, or in a registry that was
+        made anew, is no repetition.
+        """
+        model = self._model(name)
+        before = int(model.aliases.get(alias) or 0) if model else 0
+        if before == (number or 0):
             return
+        tag = f"{MOVES_TAG}.{alias}"
+        moves = int(model.tags.get(tag, "0")) if model else 0
+        begun = model.creation_timestamp if model else 0
+        named = f"{name}/{begun}/{alias}/{moves}/{before}/{number or 0}"
+        moved = {"model": name, "alias": alias, "from_version": before, "to_version": number or 0}
+        self._tell(ALIAS_MOVED, actor, reason, moved, record_id=uuid.uuid5(uuid.NAMESPACE_OID, named).hex)
         with self._talking():
             if number is None:
                 self.client.delete_registered_model_alias(name, alias)
             else:
                 self.client.set_registered_model_alias(name, alias, str(number))
-        moved = {"model": name, "alias": alias, "from_version": before or 0, "to_version": number or 0}
-        self._tell(ALIAS_MOVED, actor, reason, moved)
+            self.client.set_registered_model_tag(name, tag, str(moves + 1))
 
-    def _tell(self, kind: str, actor: str, reason: str, details: Mapping[str, Any], record_id: str = "") -> None:
+    def _tell(self, kind: str, actor: str, reason: str, details: Mapping[str, Any], record_id: str) -> None:
         self._announce(
             AuditRecord(
-                record_id=record_id or uuid.uuid4().hex,
+                record_id=record_id,
                 kind=kind,
                 node_id=AUDIT_NODE,
                 actor=actor,

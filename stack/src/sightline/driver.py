@@ -12,7 +12,6 @@ import os
 import signal
 import sys
 import threading
-import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,12 +20,12 @@ from pyspark.sql import SparkSession
 
 from sightline.jars import fetch_jars
 from sightline.ports import LOOPBACK
-from sightline_contract.errors import BrokerError, SightlineError
+from sightline_contract.errors import SightlineError
 from sightline_lakehouse.ddl import create_tables, register_tables
 from sightline_lakehouse.quality import run_quality_gate
 from sightline_streaming.application import JOBS, PIPELINE, Application
 from sightline_streaming.config import JobConfig, load_job_config
-from sightline_streaming.kafka import require_topics
+from sightline_streaming.kafka import await_topics
 from sightline_streaming.session import build_session
 from sightline_streaming.status import State, StatusFile
 
@@ -98,14 +97,7 @@ def connect_settings(port: int) -> dict[str, str]:
 def await_broker(config: JobConfig) -> None:
     """Wait for the broker, which may start at the same time; raises BrokerError when it does not come."""
     topics = [topic for name in PIPELINE for topic in JOBS[name].topics]
-    deadline = time.monotonic() + _BROKER_TIMEOUT_S
-    while True:
-        try:
-            require_topics(config.kafka, topics)
-            return
-        except BrokerError:
-            if time.monotonic() > deadline:
-                raise
+    await_topics(config.kafka, topics, _BROKER_TIMEOUT_S)
 
 
 def main() -> int:

@@ -9,7 +9,7 @@ import typer
 
 from sightline.cache import cache_dir, models_dir
 from sightline.ports import LOOPBACK
-from sightline.registry_service import DEFAULT_REGISTRY_PORT
+from sightline.registry_service import DEFAULT_REGISTRY
 from sightline.rollout.commands import add_rollout_commands
 from sightline_contract.events import AuditRecord
 from sightline_contract.parity import Pixels
@@ -29,7 +29,6 @@ _BATCH = 16
 _MIN_SCORE = 0.01
 # HOST:PORT of the central broker, to which the audit log's records go; without it the local stack's.
 BOOTSTRAP_VARIABLE = "SIGHTLINE_BOOTSTRAP"
-_REGISTRY = f"http://{LOOPBACK}:{DEFAULT_REGISTRY_PORT}"
 
 
 def open_detector(folder: Path, target: Target | None) -> "Detector":
@@ -68,9 +67,9 @@ def _announce(record: AuditRecord) -> None:
 
 
 models_app = build_models_app(models_dir())
-add_registry_commands(models_app, _REGISTRY, OpenDetector(_open_to_evaluate, _THREADS), _announce)
+add_registry_commands(models_app, DEFAULT_REGISTRY, OpenDetector(_open_to_evaluate, _THREADS), _announce)
 add_compile_commands(
     models_app,
-    CompileTools(models_dir(), cache_dir() / "engines", open_detector, _spread_frames, _open_labelled, _REGISTRY),
+    CompileTools(models_dir(), cache_dir() / "engines", open_detector, _spread_frames, _open_labelled, DEFAULT_REGISTRY),
 )
 add_rollout_commands(models_app)

@@ -14,6 +14,7 @@ from sightline.processes import Child, start
 from sightline_contract.errors import RegistryError, StageError
 
 DEFAULT_REGISTRY_PORT = 5000
+DEFAULT_REGISTRY = f"http://{LOOPBACK}:{DEFAULT_REGISTRY_PORT}"
 
 _READY_TIMEOUT_S = 180  # 18 s on two idle cores; it starts beside the Spark driver
 _PROBE_TIMEOUT_S = 2

@@ -80,11 +80,9 @@ class Notary:
             self._tell(kept)  # a crash came between the two
         last = max((one for one in (kept, told) if one), key=lambda one: one.stated.seq, default=None)
         seq, head = (last.stated.seq, last.stated.hash) if last else (0, GENESIS)
-        if seq >= newest.seq:
+        if (seq, head) == (newest.seq, newest.hash):
             return
-        rows = log.rows(max(seq, 1))
-        signed_before = next(rows, None) if seq else None
-        if (signed_before is None or (signed_before.seq, signed_before.hash) == (seq, head)) and continues(rows, seq, head):
+        if seq < newest.seq and _continues(log, seq, head):
             signed = self._signer.sign(newest.seq, newest.hash, now_us)
             log.append_checkpoint(checkpoint_row(signed))
             self._tell(signed)
@@ -102,6 +100,13 @@ class Notary:
     def _tell(self, checkpoint: Checkpoint) -> None:
         message: Outgoing = (str(checkpoint.stated.seq), checkpoint.envelope.encode(), [])
         publish([message], AUDIT_CHECKPOINTS, self._kafka)
+
+
+def _continues(log: Log, seq: int, head: str) -> bool:
+    """Whether the log goes on from the row ``seq`` with this hash; 0 is before the first one."""
+    rows = log.rows(max(seq, 1))
+    signed_before = next(rows, None) if seq else None
+    return (signed_before is None or (signed_before.seq, signed_before.hash) == (seq, head)) and continues(rows, seq, head)
 
 
 def extend_log(log: Log, entries: list[Entry]) -> Newest:

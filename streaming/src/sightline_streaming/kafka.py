@@ -1,5 +1,6 @@
 """Kafka as a source and a sink of Spark, and whether it is there at all."""
 
+import time
 from collections.abc import Iterable
 
 from pyspark.sql import DataFrame, SparkSession
@@ -9,6 +10,7 @@ from sightline_contract.topics import Topic
 from sightline_streaming.config import JobConfig, KafkaConfig
 
 CHECK_TIMEOUT_S = 5.0
+_AWAIT_S = 0.5
 
 
 def read_topics(spark: SparkSession, config: JobConfig, topics: Iterable[Topic], **options: str) -> DataFrame:
@@ -37,6 +39,20 @@ def sink_options(config: JobConfig, topic: Topic) -> dict[str, str]:
 def require_topics(kafka: KafkaConfig, topics: Iterable[Topic]) -> None:
     """Raise BrokerError within seconds where the broker does not answer or lacks a topic; Spark would wait for minutes."""
     count_partitions(kafka, [topic.name for topic in topics])
+
+
+def await_topics(kafka: KafkaConfig, topics: Iterable[Topic], timeout_s: float) -> None:
+    """Wait for a broker that may start at the same time; raises BrokerError when it or a topic does not come."""
+    names = list(topics)
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            require_topics(kafka, names)
+            return
+        except BrokerError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_AWAIT_S)
 
 
 def count_partitions(kafka: KafkaConfig, topics: Iterable[str]) -> dict[str, int]:

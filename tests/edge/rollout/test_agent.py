@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 from bundle_rig import BLUE, DAY_US, NOW_US, RED, Bundle, Rig, Site, desired, detector, picture_model, tampered, write_model
 
+from sightline_contract.errors import StorageError
 from sightline_contract.model_card import MODEL_FILE
 from sightline_contract.rollout import Phase, Slot
 from sightline_contract.targets import parse_target
+from sightline_edge.detector import Detector
+from sightline_edge.rollout.store import State, Store
 
 
 @pytest.fixture
@@ -64,6 +67,38 @@ def test_a_candidate_runs_in_the_shadow_then_serves_without_being_loaded_again(
     assert rig.frame() == "2"
     assert rig.status().shadow is None
     assert len(loads) == 1
+
+
+def test_a_disk_that_refuses_the_record_costs_no_engine_no_start_and_no_number(
+    make_rig: Callable[..., Rig], site: Site, own: Path, better: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engines: list[Detector] = []
+    closed: list[Detector] = []
+    rig = make_rig(load=lambda folder, target: (engines.append(detector(folder, target)), engines[-1])[1])
+
+    def close(engine: Detector) -> None:
+        closed.append(engine)
+
+    monkeypatch.setattr(Detector, "close", close)
+    write = Store.write
+
+    def full(store: Store, state: State) -> None:
+        if state.live != store.state.live:
+            raise StorageError("the disk is full")
+        write(store, state)
+
+    with monkeypatch.context() as small:
+        small.setattr(Store, "write", full)
+        rig.agent.take(desired(1, serve=better.at()))
+        rig.settle(120)
+        assert rig.frame() == "own"
+        assert len(engines) > rig.config.trial_starts, "it goes on trying"
+        assert closed == engines
+        assert rig.agent.state.starts == {}
+    older = site.bundle(own, number=better.manifest.number - 1)
+    rig.agent.take(desired(2, serve=older.at()))
+    rig.settle(600)
+    assert (rig.status().phase, rig.status().live.number) == (Phase.FOLLOWING, older.manifest.number)
 
 
 def test_going_back_takes_a_manifest_with_a_higher_number_and_fetches_nothing_that_is_there(

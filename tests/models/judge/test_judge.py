@@ -61,6 +61,14 @@ def test_an_hour_of_the_day_without_windows_holds_a_promotion_back() -> None:
     assert verdict.reasons[0] == "no window yet in the hour of 03:00 UTC"
 
 
+@pytest.mark.parametrize("hours", [1, 2, 3])
+def test_windows_longer_than_an_hour_cover_every_hour_that_they_span(hours: int) -> None:
+    rules = Rules(window=hours * 3600.0)
+    before, windows = arms.windows_of(1, hours=24, window_s=hours * 3600.0)
+    verdict = judge(windows, rules, arms.START_US + 24 * HOUR_US, _cohort(), before, stages=4)
+    assert verdict.decision is Decision.PROMOTE, verdict.reasons
+
+
 def test_a_psi_that_chance_explains_is_told_as_none() -> None:
     effects = [next(m.effect for m in _after(24, seed=seed).metrics if m.name == "score_psi") for seed in range(3)]
     assert all(effect is not None and effect < 0.05 for effect in effects)

@@ -176,6 +176,9 @@ def test_what_cannot_begin_is_one_line(tables: Place) -> None:
     assert said(tables.start("rollout", "start", "1")) == "blobs version 1 is the baseline itself: name another version"
     assert said(tables.start("rollout", "start", "nightly")).startswith("blobs: no version is 'nightly'")
     assert said(tables.start("rollout", "start", "2", "--canary", "all")).startswith("'all': is no share of the fleet")
+    for rings in ("5,25", "5,100,25", "5,25,25,100"):
+        told = said(tables.start("rollout", "start", "2", "--rings", rings))
+        assert told == f"--rings {rings}: must grow and end with 100, as in 5,25,100"
 
 
 def test_pause_resume_and_abort_are_edits_of_the_plan_until_it_is_over(tables: Place) -> None:

@@ -127,7 +127,11 @@ class TensorRtBackend:
         self._graphs: OrderedDict[int, _Graph] = OrderedDict()
         self._buffers = _Buffers(self._cuda)
         (self._stream,) = self._cuda("cudaStreamCreateWithFlags", self._cuda.runtime.cudaStreamNonBlocking)
-        self._allocate()
+        try:
+            self._allocate()
+        except BackendError as error:
+            self.close()  # nobody else can: what the constructor raises in has no owner
+            raise ModelError(f"{path}: does not fit on this GPU ({error}): free its memory, or take a smaller model") from error
 
     def run(self, batch: Batch) -> list[Floats]:
         """The outputs to B inputs, copies to and from the GPU included; raises BackendError."""

@@ -245,8 +245,19 @@ class Agent:
             self._shadow = loaded
             self.switch.offer_shadow(loaded)
             logger.info("model %s runs in the shadow", _words(manifest))
-        else:
+            return
+        try:
             self._serve(manifest, loaded)
+        except Exception:  # it may have expired meanwhile, or the disk refuses: it did not serve, and did not fail
+            if loaded is not self._shadow:
+                loaded.engine.close()
+                self._end_trial(wanted.name)
+            raise
+
+    def _end_trial(self, name: str) -> None:
+        """Forget that this process began with a model."""
+        self._on_trial.pop(name, None)
+        self._save(self.state.changed(starts={known: count for known, count in self.state.starts.items() if known != name}))
 
     def _prepare(self, manifest: Manifest, name: str) -> Generator[Wait, None, Loaded]:
         """Load a model and have it prove itself on its golden clip."""
@@ -267,17 +278,17 @@ class Agent:
         """Record what serves, then have it serve from the next frame on."""
         state = self.state
         self._trusted.accept(_envelope_of(self._working), self._now_us)  # what took hours to fetch may have expired
-        self._trusted.serve(manifest)
         self._store.write(
             state.changed(
                 live=loaded.name,
                 previous=state.live,
-                served=self._trusted.served,
-                served_digest=self._trusted.served_digest,
+                served=manifest.number,
+                served_digest=f"sha256:{loaded.name}",
                 clock_us=self._trusted.clock_floor_us,
                 starts={**state.starts, loaded.name: 1},
             )
         )
+        self._trusted.serve(manifest)  # what the disk has not is not served: its number counts from now on
         self._on_trial[loaded.name] = self._now_us
         if self._shadow is loaded:
             self._shadow = None

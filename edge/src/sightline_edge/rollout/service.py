@@ -1,7 +1,6 @@
 """The agent in a running node: its engines, its thread beside the frame loop, its figures for Prometheus."""
 
 import logging
-import platform
 import threading
 import time
 from collections.abc import Callable
@@ -13,7 +12,8 @@ from sightline_contract.manifest import GOLDEN_PART
 from sightline_contract.model_card import ModelCard
 from sightline_contract.parity import BARS, check_parity, read_golden
 from sightline_contract.rollout import ModelStatus, Phase
-from sightline_contract.targets import Precision, Runtime, Target, parse_target
+from sightline_contract.targets import Target, parse_target
+from sightline_edge.backends import cpu_target
 from sightline_edge.clips.blur import BlurredClasses
 from sightline_edge.config import ModelsConfig, NodeConfig
 from sightline_edge.detector import Detector
@@ -58,8 +58,7 @@ def open_agent(config: NodeConfig, models: ModelsConfig, *, beside: bool) -> Age
 
 def targets_of(models: ModelsConfig) -> tuple[Target, ...]:
     """What the node can run, best first: what its settings say, or what ONNX Runtime runs on this processor."""
-    default = Target(runtime=Runtime.ONNXRUNTIME, version="any", architecture=platform.machine(), precision=Precision.FP32)
-    return tuple(parse_target(text) for text in models.targets) or (default,)
+    return tuple(parse_target(text) for text in models.targets) or (cpu_target(),)
 
 
 def _attest(config: NodeConfig, models: ModelsConfig) -> Callable[[str, int], str] | None:

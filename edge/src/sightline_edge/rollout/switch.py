@@ -269,7 +269,7 @@ class ModelSwitch:
 
     def _of(self, model: Loaded, slot: Slot) -> SlotFigures:
         key = (model.name, slot)
-        if key not in self._figures:
-            with self._lock:
+        with self._lock:  # figures() takes those of models that neither serve nor shadow away, from another thread
+            if key not in self._figures:
                 self._figures[key] = SlotFigures(model.ref, slot, model.engine.card.labels)
-        return self._figures[key]
+            return self._figures[key]

@@ -7,7 +7,6 @@ old ones stay good when their certificate ends.
 """
 
 import base64
-import binascii
 import os
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Final, Literal
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
@@ -104,12 +103,12 @@ def opened(envelope: str | bytes, authorities: list[x509.Certificate] | None) ->
         stated = Statement.model_validate_json(payload)
         signature = parsed.signatures[0]
         certificate = x509.load_pem_x509_certificate(signature.certificate.encode())
+        public = certificate.public_key()
         sig = base64.b64decode(signature.sig, validate=True)
     except ValidationError as error:
         raise TrustError(f"is no checkpoint: {explain(error)}") from error
-    except (ValueError, binascii.Error) as error:
+    except (ValueError, UnsupportedAlgorithm) as error:
         raise TrustError("is no checkpoint: its payload, signature or certificate cannot be read") from error
-    public = certificate.public_key()
     try:
         if parsed.payloadType != PAYLOAD_TYPE or not isinstance(public, ec.EllipticCurvePublicKey):
             raise TrustError(f"is of type {parsed.payloadType!r}, or not signed with ECDSA")

@@ -13,9 +13,8 @@ from sightline_contract.rollout import LATENCY_EDGES_MS, SCORE_BINS
 
 Counts = npt.NDArray[np.float64]
 
-# A PSI below the first is read as no change, above the second as a shift that asks for action (Siddiqi, "Credit Risk
+# A PSI above this is read as a shift that asks for action, below 0.1 as no change (Siddiqi, "Credit Risk
 # Scorecards", 2006, ch. 9; Yurdakul & Naranjo, "Statistical properties of the population stability index", 2020).
-PSI_SMALL = 0.1
 PSI_LARGE = 0.25
 # The limits above are meant for about ten bins that hold about as much each.
 PSI_GROUPS = 10

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from sightline_models.judge.dispersion import Dispersion
 from sightline_models.judge.figures import Arm, ArmWindow
 from sightline_models.judge.metrics import Series, error_rate, series_of
-from sightline_models.judge.pairs import Offset, Pair, pairs_of
+from sightline_models.judge.pairs import Offset, Pair, hour_of, pairs_of
 from sightline_models.judge.rules import Rules
 from sightline_models.judge.silence import silence_of
 from sightline_models.judge.verdict import Cohort, Decision, Verdict
@@ -124,7 +124,12 @@ def _missing(pairs: Sequence[Pair], rules: Rules, now_us: int, cohort: Cohort, o
     paired_s = sum(pair.canary.window_s for pair in pairs)
     if paired_s < rules.coverage * observe_s:
         lacks.append(f"windows that can be compared cover {paired_s / 3600:.1f} of {observe_s / 3600:.1f} h")
-    hours = _hours_of(cohort.observing_us, observe_s) - {pair.hour for pair in pairs}
+    seen = {
+        hour_of(at_us)
+        for pair in pairs
+        for at_us in range(pair.canary.start_us, pair.canary.start_us + round(pair.canary.window_s * 1e6), _HOUR_US)
+    }
+    hours = _hours_of(cohort.observing_us, observe_s) - seen
     if hours:
         lacks.append(
             f"no window yet in the hour of {min(hours):02d}:00 UTC" + (f" and {len(hours) - 1} more" * (len(hours) > 1))

@@ -30,7 +30,7 @@ class Pair:
 
     @property
     def hour(self) -> int:
-        """Hour of the day (UTC) in which it ends: what is put together is known then."""
+        """Hour of the day (UTC) in which it begins; of windows put together, the last one."""
         return hour_of(self.canary.start_us)
 
     def __add__(self, later: "Pair") -> "Pair":

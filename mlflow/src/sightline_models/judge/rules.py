@@ -5,26 +5,12 @@ statistics can tell a shift of the scene from a shift of the model; the test ask
 arms are equal.
 """
 
-import re
-from typing import Annotated, Any, Final
+from typing import Annotated
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from sightline_contract.settings import Settings
-
-_UNITS_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_DURATION: Final = re.compile(r"^(\d+(?:\.\d+)?)([smhd])$")
-
-
-def parse_duration(value: Any) -> float:
-    """Seconds of ``30s``, ``10m``, ``24h``, ``2d`` or of a plain number of seconds; raises ValueError."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    match = _DURATION.match(str(value).strip())
-    if match is None:
-        raise ValueError("is no duration such as 30s, 10m, 24h or 2d")
-    return float(match[1]) * _UNITS_S[match[2]]
-
+from sightline_models.dates import parse_duration
 
 Duration = Annotated[float, BeforeValidator(parse_duration), Field(ge=0)]
 Span = Annotated[float, BeforeValidator(parse_duration), Field(gt=0)]

@@ -16,7 +16,6 @@ def consequences(plan: RolloutPlan, step: Step) -> tuple[Action, ...]:
         actions += [
             Alias(name, "previous", plan.baseline_version),
             Alias(name, "champion", plan.version),
-            Alias(name, "candidate", None),
             Alias(name, "canary", None),
         ]
     if step.name in (StepName.ROLLED_BACK, StepName.ABORTED, StepName.COMPARED):

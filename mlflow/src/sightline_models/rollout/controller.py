@@ -40,6 +40,9 @@ class _Row:
 class Controller:
     """One rollout. ``steps`` are its recorded rows: a controller made from them goes on exactly where they end.
 
+    Actions that were given out are the caller's to carry out, also over a restart: they are not given out again, save what
+    nodes are told and have not confirmed.
+
     ``attested(status)`` says in one line why a node's attestation is not good enough, or "" if it is.
     """
 
@@ -48,12 +51,9 @@ class Controller:
     ) -> None:
         self._plan = plan
         self._attested = attested
-        rows = sorted(steps, key=lambda row: row.seq)
-        self._state = fold(rows)
+        self._state = fold(steps)
         self.verdict: Verdict | None = None  # of the last step's answer, for people
         self._sent: dict[str, int] = {}  # revisions that this process has published
-        # What the last row asked for may not have been done before the process ended.
-        self._undone: tuple[Action, ...] = consequences(plan, rows[-1]) if rows else ()
 
     def update(self, plan: RolloutPlan) -> None:
         """Take a newer message of the same plan: what people want of it."""
@@ -93,7 +93,7 @@ class Controller:
         Without an ``answer`` nothing is judged; what does not depend on a verdict goes on.
         """
         fleet = self._fleet(now_us, statuses)
-        actions, self._undone = list(self._undone), ()
+        actions: list[Action] = []
         for wanted in self._rows(fleet, answer):
             row = self._row(fleet, wanted)
             self._state = after(self._state, row)

@@ -20,7 +20,6 @@ from sightline_contract.topics import AUDIT
 from sightline_edge.disk import sync_folder
 
 PENDING: Final = "audit-pending"
-CENTRE: Final = "centre"
 _TIMEOUT_S: Final = 10.0
 
 Tell = Callable[[str], None]
@@ -102,22 +101,6 @@ def send_pending(folder: Path, bootstrap: str, options: Mapping[str, Any] | None
         reason = failures[0] if failures else "no answer"
         raise BrokerError(f"topic {AUDIT.name} at {bootstrap}: {reason}: see whether Kafka runs")
     return len(sent)
-
-
-def centre_record(kind: str, reason: str, *parts: str, at_us: int, **details: str | int | float) -> AuditRecord:
-    """A record of what this process' user does at the centre. ``parts`` name what it is done to: the same give the same id."""
-    from sightline_edge.clips.export import os_user
-
-    named = "\0".join((kind, *parts)).encode()
-    return AuditRecord(
-        record_id=hashlib.sha256(named).hexdigest()[:32],
-        kind=kind,
-        node_id=CENTRE,
-        actor=os_user(),
-        reason=reason,
-        at_us=at_us,
-        details=details,
-    )
 
 
 def _read(path: Path) -> AuditRecord | None:

@@ -107,7 +107,9 @@ def _compare(log: AuditLog, broker: Broker) -> tuple[list[Finding], int]:
     """Rows that do not say what their message says, messages that no row has, and how many wait behind the newest row."""
     findings: list[Finding] = []
     missing: list[tuple[int, Entry]] = []  # and the row behind
+    walked: set[int] = set()
     for partition, entries in groupby(_entries(broker), key=lambda entry: entry.source_partition):
+        walked.add(partition)
         rows = (row for row in log.rows() if row.entry.source_partition == partition)
         row = next(rows, None)
         for entry in entries:
@@ -122,19 +124,22 @@ def _compare(log: AuditLog, broker: Broker) -> tuple[list[Finding], int]:
                 findings.append(Finding(Fault.CHANGED, row.seq, row.seq, f"is not what the topic has: {told}"))
             row = next(rows, None)
         findings += [_unknown(left) for left in (row, *rows) if left]
-    return findings + _removed(log, missing), sum(not behind for behind, _ in missing)
-
-
-def _removed(log: AuditLog, missing: list[tuple[int, Entry]]) -> list[Finding]:
-    """Of messages without a row, those that are no repetition of a record that has one."""
-    said = {entry.says for entry in log.entries({entry.record_id for _, entry in missing})} if missing else set()
-    return [
+    findings += [_unknown(row) for row in log.rows() if row.entry.source_partition not in walked]
+    unsaid = _unsaid(log, missing)
+    findings += [
         Finding(
             Fault.REMOVED, behind, behind, f"a record before it is not in the log: offset {entry.source_offset} of the topic"
         )
-        for behind, entry in missing
-        if behind and entry.says not in said
+        for behind, entry in unsaid
+        if behind
     ]
+    return findings, sum(not behind for behind, _ in unsaid)
+
+
+def _unsaid(log: AuditLog, missing: list[tuple[int, Entry]]) -> list[tuple[int, Entry]]:
+    """Of messages without a row, those that are no repetition of a record that has one."""
+    said = {entry.says for entry in log.entries({entry.record_id for _, entry in missing})} if missing else set()
+    return [(behind, entry) for behind, entry in missing if entry.says not in said]
 
 
 def _unknown(row: Row) -> Finding:

@@ -38,7 +38,7 @@ import numpy as np
 
 from sightline_contract.errors import ModelError, SightlineError
 from sightline_contract.manifest import ENGINE_PART, GOLDEN_PART
-from sightline_contract.model_card import CARD_FILE, MODEL_FILE, load_card
+from sightline_contract.model_card import CARD_FILE, MODEL_FILE, ModelInput, load_card
 from sightline_contract.parity import BARS, measure_parity, read_golden
 from sightline_contract.targets import Precision, Runtime, Target
 from sightline_edge.backends.tensorrt import TensorRtBackend
@@ -207,7 +207,7 @@ def measure_one(kit: Path, folder: Path, variant: Variant, span_s: float) -> dic
         detector.close()
         told["parity"] = asdict(parity) | {"refused": parity.failure(BARS[variant.options.precision])}
     card = load_card(folder)
-    pictures = _pictures(golden.frames, folder, card.input.size, most)
+    pictures = _pictures(golden.frames, card.input, most)
     backends = [TensorRtBackend(folder / ENGINE_PART, card, target) for _ in range(2)]
     for batch in BATCHES:
         if least <= batch <= most:
@@ -278,12 +278,10 @@ def check(kit: Path) -> None:
         print(folder.name, measure_parity(golden, detector.see(golden.frames, golden.min_score)), flush=True)
 
 
-def _pictures(frames: np.ndarray[Any, Any], folder: Path, size: tuple[int, int], count: int) -> np.ndarray[Any, Any]:
+def _pictures(frames: np.ndarray[Any, Any], spec: ModelInput, count: int) -> np.ndarray[Any, Any]:
     """Real frames, each a little another one, as input tensors (count, ...)."""
     from sightline_edge.preprocessing import prepare
 
-    spec = load_card(folder).input
-    assert spec.size == size  # noqa: S101
     return np.stack([prepare(np.roll(frames[i % len(frames)], i, axis=1), spec).tensor for i in range(count)])
 
 

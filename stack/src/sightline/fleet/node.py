@@ -43,7 +43,6 @@ class SimulatedNode:
         self.powered = True
         self.unserved = 0  # frames for which there was no model: must stay 0
         self.served: set[str] = set()  # versions that ever served
-        self.shadowed: set[str] = set()
         self._baseline, self._engines, self._state = baseline, engines, state
         self._config = ModelsConfig(
             trust=trust, site=place.site, targets=(str(place.target),), max_bytes_per_s=64 * 1024**2, trial_s=1800
@@ -90,11 +89,6 @@ class SimulatedNode:
         told, self._waiting = list(self._waiting), deque(maxlen=_KEPT_STATUSES)
         return told, [batch] if batch else []
 
-    def crash(self, now_us: int) -> None:
-        """The process ends without a word, and starts again on what is on the disk."""
-        self.switch_off()
-        self.switch_on(now_us)
-
     def switch_off(self) -> None:
         """The power goes."""
         self._agent.close(orderly=False)
@@ -121,8 +115,6 @@ class SimulatedNode:
             if wait_us:
                 break
         self.served.add(self.version)
-        if self.in_shadow:
-            self.shadowed.add(self.in_shadow)
 
     def _see(self, pictures: Pictures, now_us: int) -> DetectionBatch | None:
         switch = self._agent.switch

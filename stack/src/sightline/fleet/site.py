@@ -6,7 +6,7 @@ judge has looked at what was told. So a simulation ends the same on a slow machi
 
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +16,6 @@ import numpy as np
 
 from sightline.broker import BrokerConfig
 from sightline.bundle_service import BundleService
-from sightline.demo.settings import write_camera
 from sightline.fleet.detectors import Version as Simulated
 from sightline.fleet.detectors import write_version
 from sightline.fleet.fleet import Fleet, FleetOptions
@@ -25,11 +24,11 @@ from sightline.ports import free_port
 from sightline.processes import Child
 from sightline.registry_service import RegistryService
 from sightline.rollout.history import History
-from sightline.rollout.judge_service import JudgeConfig, JudgeService
+from sightline.rollout.installation import judge_config
+from sightline.rollout.judge_service import JudgeService
 from sightline.rollout.plan_topic import PlanDesk
 from sightline.rollout.start import Beginning, Request
 from sightline.services import BrokerService, Service, launch_all
-from sightline_contract.camera import CameraConfig
 from sightline_contract.errors import StageError
 from sightline_contract.manifest import GOLDEN_PART
 from sightline_contract.parity import write_golden
@@ -68,15 +67,8 @@ class Site:
         self._broker = BrokerService(BrokerConfig(work / "broker", options.broker_port))
         self._registry_service = RegistryService(work / "mlflow", free_port())
         self._bundles = BundleService(work / "bundles", free_port())
-        cameras = work / "cameras"
-        write_camera(CameraConfig(camera_id="street", frame_size=(1280, 720), frame_rate=10.0, classes=("person",)), cameras)
-        job = {
-            "kafka": {"bootstrap_servers": self._broker.config.bootstrap},
-            "table_root": str(work / "tables"),
-            "checkpoint_root": str(work / "checkpoints"),
-            "cameras": str(cameras),
-        }
-        self._judge = JudgeService(JudgeConfig(work / "judge", job, self._registry_service.uri, options.look_s))
+        config = judge_config(work, options.broker_port, self._registry_service.uri)
+        self._judge = JudgeService(replace(config, look_s=options.look_s))
         self._judge_child: Child | None = None
         self._started = ExitStack()
         self.registry = Registry(self._registry_service.uri)

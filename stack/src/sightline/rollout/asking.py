@@ -3,7 +3,7 @@
 import getpass
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from sightline.bundle_service import DEFAULT_BUNDLE_PORT
@@ -45,10 +45,6 @@ class Asked:
     note: str = ""
     require_attestation: bool = False
     for_: str | None = None
-
-    def with_note(self, note: str, require_attestation: bool, for_: str | None = None) -> "Asked":
-        """The same with a note, a condition, and how long a comparison takes."""
-        return replace(self, note=note, require_attestation=require_attestation, for_=for_)
 
     def request(self, home: Path) -> Request:
         """What they mean; raises ConfigError."""

@@ -1,6 +1,7 @@
 """``sightline models rollout``, ``sightline models ab`` and ``sightline models judge``."""
 
 import getpass
+import itertools
 import os
 import time
 from pathlib import Path
@@ -9,13 +10,11 @@ from typing import Annotated
 import typer
 
 from sightline.broker import DEFAULT_PORT
-from sightline.ports import LOOPBACK
-from sightline.registry_service import DEFAULT_REGISTRY_PORT
+from sightline.registry_service import DEFAULT_REGISTRY
 from sightline.rollout.installation import Installation, find_installation
 from sightline.services import default_home
 from sightline_contract.errors import ConfigError
 
-_REGISTRY = f"http://{LOOPBACK}:{DEFAULT_REGISTRY_PORT}"
 _WATCH_S = 2.0
 
 HomeOption = Annotated[
@@ -88,7 +87,7 @@ def start_command(
     thresholds: ThresholdsOption = None,
     require_attestation: AttestOption = False,
     note: NoteOption = "",
-    registry: RegistryOption = _REGISTRY,
+    registry: RegistryOption = DEFAULT_REGISTRY,
     home: HomeOption = None,
     config: ConfigOption = None,
     port: PortOption = DEFAULT_PORT,
@@ -97,8 +96,10 @@ def start_command(
     from sightline.rollout.asking import Asked, begin
 
     shares = ring_shares(canary, rings)
-    asked = Asked(model, version, baseline, shares, shadow, judge, expires, store, source, target, clip, seal, thresholds)
-    asked = asked.with_note(note, require_attestation)
+    asked = Asked(
+        model, version, baseline, shares, shadow, judge, expires, store, source, target, clip, seal, thresholds, note,
+        require_attestation,
+    )  # fmt: skip
     typer.echo(begin(asked, signer, key, registry, _home(home), find_installation(home, config, port)))
 
 
@@ -187,7 +188,7 @@ def ab_start_command(
     seal: SealOption = None,
     thresholds: ThresholdsOption = None,
     note: NoteOption = "",
-    registry: RegistryOption = _REGISTRY,
+    registry: RegistryOption = DEFAULT_REGISTRY,
     home: HomeOption = None,
     config: ConfigOption = None,
     port: PortOption = DEFAULT_PORT,
@@ -195,8 +196,10 @@ def ab_start_command(
     """Serve B on a share of the fleet for a period, then A again; prints the comparison's id."""
     from sightline.rollout.asking import Asked, begin
 
-    asked = Asked(model, b, a, (share_of(share),), "0", judge, expires, store, source, target, clip, seal, thresholds)
-    asked = asked.with_note(note, False, for_)
+    shares = (share_of(share),)
+    asked = Asked(
+        model, b, a, shares, "0", judge, expires, store, source, target, clip, seal, thresholds, note, for_=for_
+    )  # fmt: skip
     typer.echo(begin(asked, signer, key, registry, _home(home), find_installation(home, config, port)))
 
 
@@ -216,7 +219,7 @@ def ab_report_command(
 
 
 def judge_command(
-    registry: RegistryOption = _REGISTRY,
+    registry: RegistryOption = DEFAULT_REGISTRY,
     home: HomeOption = None,
     config: ConfigOption = None,
     port: PortOption = DEFAULT_PORT,
@@ -269,4 +272,7 @@ def share_of(text: str) -> float:
 def ring_shares(canary: str, rings: str) -> tuple[float, ...]:
     """Shares of the rings: the canary's, and those of ``rings`` that are larger; raises ConfigError."""
     first = share_of(canary)
-    return (first, *(share for share in map(share_of, rings.split(",")) if share > first))
+    shares = (first, *(share for share in map(share_of, rings.split(",")) if share > first))
+    if shares[-1] != 1 or any(later <= former for former, later in itertools.pairwise(shares)):
+        raise ConfigError(f"--rings {rings}: must grow and end with 100, as in 5,25,100")
+    return shares

@@ -1,8 +1,9 @@
 """What the tables say of rollouts and nodes, read without Spark: for commands, which work while the judge is down."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import Any, Final
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any, Final
 
 from sightline.rollout.records import step_of
 from sightline_contract.errors import ConfigError, StorageError
@@ -12,6 +13,9 @@ from sightline_lakehouse.tables import MODEL_ROLLOUTS, MODEL_STATUS, Table
 from sightline_models.rollout.state import fold
 from sightline_models.rollout.steps import Step, StepName
 from sightline_streaming.model_reports import status_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _RECENT: Final = timedelta(hours=24)  # a node that was not heard of for so long is not shown
 OVER: Final = frozenset({StepName.COMPLETED, StepName.RESTORED})
@@ -33,15 +37,33 @@ class History:
 
     def statuses(self) -> dict[str, ModelStatus]:
         """The latest report by node of the day before the newest one, without figures."""
-        dates = {row["event_date"] for row in self._rows(MODEL_STATUS, [], "event_date", ["event_date"])}
-        if not dates:
-            return {}
-        recent = [("event_date", ">=", max(dates) - _RECENT)]
-        rows = self._rows(MODEL_STATUS, recent, "reported_at")
-        newest = rows[-1]["reported_at"]
-        return {row["node_id"]: status_of(row) for row in rows if row["reported_at"] > newest - _RECENT}
+        import pyarrow.compute as pc
 
-    def _rows(self, table: Table, where: list[Any], order: str, columns: list[str] | None = None) -> list[dict[str, Any]]:
+        # A fleet reports millions of times a day: which rows are wanted is found before any becomes an object.
+        times = self._read(MODEL_STATUS, columns=["node_id", "reported_at", "event_date"], newest_days=_RECENT)
+        if times is None or not times.num_rows:
+            return {}
+        latest = times.group_by("node_id").aggregate([("reported_at", "max")])
+        latest = latest.filter(pc.field("reported_at_max") > pc.max(latest["reported_at_max"]).as_py() - _RECENT)
+        at = latest["reported_at_max"].to_pylist()
+        rows = self._read(MODEL_STATUS, [("reported_at", ">=", min(at))], newest_days=_RECENT)
+        of_node = dict(zip(latest["node_id"].to_pylist(), at, strict=True))
+        found = rows.filter(pc.field("reported_at").isin(at)).to_pylist() if rows else []
+        return {row["node_id"]: status_of(row) for row in found if of_node.get(row["node_id"]) == row["reported_at"]}
+
+    def _rows(self, table: Table, where: list[Any], order: str) -> list[dict[str, Any]]:
+        found = self._read(table, where)
+        rows: list[dict[str, Any]] = found.sort_by(order).to_pylist() if found is not None else []
+        return rows
+
+    def _read(
+        self,
+        table: Table,
+        where: Sequence[Any] = (),
+        columns: list[str] | None = None,
+        newest_days: timedelta | None = None,
+    ) -> "pa.Table | None":
+        """Rows, of the newest days alone where asked; None where there is no table."""
         from deltalake import DeltaTable
         from deltalake.exceptions import DeltaError, TableNotFoundError
 
@@ -49,11 +71,13 @@ class History:
             raise ConfigError(f"{self.root}: is no folder, and only the judge and Spark read an object store: ask with SQL")
         location = table_location(self.root, table)
         try:
-            found = DeltaTable(location).to_pyarrow_table(filters=where or None, columns=columns)
+            found = DeltaTable(location)
+            wanted = list(where)
+            if newest_days is not None and (days := [date.fromisoformat(each["event_date"]) for each in found.partitions()]):
+                wanted.append(("event_date", ">=", max(days) - newest_days))
+            return found.to_pyarrow_table(filters=wanted or None, columns=columns)
         except TableNotFoundError:
-            return []
+            return None
         except (OSError, DeltaError) as error:
             reason = str(error).partition("\n")[0]
             raise StorageError(f"{location}: cannot be read ({reason}): check the table root") from error
-        rows: list[dict[str, Any]] = found.sort_by(order).to_pylist()
-        return rows

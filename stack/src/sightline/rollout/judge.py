@@ -61,7 +61,7 @@ class Judge:
         fleet: Fleet,
         plans: PlanFollower,
         journal: Journal,
-        attested: Callable[[ModelStatus], str] = lambda _status: "",
+        attested: Callable[[ModelStatus], str],
     ) -> None:
         self._spark = spark
         self._root = root

@@ -25,14 +25,14 @@ from sightline.rollout.fleet import Fleet, latest_statuses
 from sightline.rollout.journal import Journal, Registry
 from sightline.rollout.judge import Judge
 from sightline.rollout.plan_topic import PlanFollower
-from sightline_contract.errors import BrokerError, SightlineError
+from sightline_contract.errors import SightlineError
 from sightline_contract.topics import AUDIT, MODEL_ROLLOUT, ROLLOUT_PLANS
 from sightline_lakehouse.ddl import create_tables
 from sightline_lakehouse.tables import MODEL_ROLLOUTS
 from sightline_streaming import models
 from sightline_streaming.application import Application
 from sightline_streaming.config import JobConfig, load_job_config
-from sightline_streaming.kafka import require_topics
+from sightline_streaming.kafka import await_topics
 
 LOOK_S: Final = 2.0
 _MASTER: Final = "local[3]"
@@ -50,7 +50,7 @@ def run(
     attested: Attested = no_policy,
 ) -> None:
     """Judge until ``to_stop`` is set; raises SightlineError where a streaming query fails."""
-    _await_broker(config)
+    await_topics(config.kafka, [ROLLOUT_PLANS, MODEL_ROLLOUT, AUDIT, *models.JOB.topics], _BROKER_TIMEOUT_S)
     fleet = Fleet()
     job = replace(models.JOB, start=partial(models.start, tell=fleet.take))
     with Application(config, [job], master=_MASTER, jars=fetch_jars("spark")) as application:
@@ -72,19 +72,6 @@ def run(
                 to_stop.wait(max(0.0, look_s - (time.monotonic() - begun_s)))
         finally:
             plans.close()
-
-
-def _await_broker(config: JobConfig) -> None:
-    """Wait for the broker, which may start at the same time; raises BrokerError when it does not come."""
-    deadline = time.monotonic() + _BROKER_TIMEOUT_S
-    while True:
-        try:
-            require_topics(config.kafka, [ROLLOUT_PLANS, MODEL_ROLLOUT, AUDIT, *models.JOB.topics])
-            return
-        except BrokerError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(1)
 
 
 def _listen(to_stop: threading.Event) -> None:

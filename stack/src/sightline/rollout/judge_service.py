@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ class JudgeConfig:
 
     @property
     def job_path(self) -> Path:
-        """The job's configuration, which commands read, too."""
+        """The job's configuration."""
         return self.work / "job.yaml"
 
     @property
@@ -56,12 +57,12 @@ class JudgeService:
 
 
 def read_status(path: Path) -> dict[str, Any]:
-    """What a judge told last; empty where none ever ran."""
+    """What a judge told last, and how long ago (``told_s_ago``); empty where none ever ran."""
     try:
         status: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return {**status, "told_s_ago": time.time() - path.stat().st_mtime}
     except FileNotFoundError:
         return {}
-    return status
 
 
 def launch_judge(config: JudgeConfig, *, tied: bool) -> Child:

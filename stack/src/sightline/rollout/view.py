@@ -20,6 +20,8 @@ from sightline_models.rollout.steps import Step, StepName
 _VERDICT: Final = TypeAdapter(Verdict)
 _COLOURS: Final = {StepName.COMPLETED: "green", StepName.ROLLED_BACK: "red", StepName.ABORTED: "red", StepName.PAUSED: "yellow"}
 _LAST_STEPS: Final = 12
+# Looks take seconds, and each is told; the first of a judge on a busy machine took 24.
+_SILENT_S: Final = 120.0
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,11 @@ def _judge_line(judge: Mapping[str, Any]) -> str:
     if state != "ready":
         return f"judge: {state} {judge.get('error', '')}".rstrip()
     looks = judge.get("look_ms") or [0]
-    line = f"judge: runs, {judge['nodes']} nodes, last report {judge['heard_s_ago']:.0f} s ago, last look {looks[-1]:.0f} ms"
+    told_s_ago = judge.get("told_s_ago", 0.0)
+    if told_s_ago > _SILENT_S:
+        return f"judge: silent for {told_s_ago:.0f} s: it was killed or hangs: see its log, start it again"
+    heard_s_ago = judge["heard_s_ago"] + told_s_ago
+    line = f"judge: runs, {judge['nodes']} nodes, last report {heard_s_ago:.0f} s ago, last look {looks[-1]:.0f} ms"
     if judge.get("waiting"):
         line += f"; {judge['waiting']} actions wait ({judge.get('registry_error') or judge.get('error') or 'for the registry'})"
     return line
