@@ -192,12 +192,12 @@ def test_inputs_that_do_not_fit_a_gpus_buffer_are_refused_and_not_stretched(shap
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])
-def test_outputs_of_a_gpu_stay_as_they_were_when_its_buffer_changes(dtype: type) -> None:
+def test_outputs_of_a_gpu_are_fp32_and_copied_only_where_its_are_not(dtype: type) -> None:
     pinned = np.array([[1.5, 2.5], [3.5, 4.5]], dtype)
     outputs = take_apart(pinned)
-    pinned[:] = 0
     assert [output.tolist() for output in outputs] == [[1.5, 2.5], [3.5, 4.5]]
     assert {output.dtype for output in outputs} == {np.dtype(np.float32)}
+    assert [np.shares_memory(output, pinned) for output in outputs] == [dtype is np.float32] * 2
 
 
 def test_a_layer_that_fails_is_told_by_the_error_alone(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -96,3 +96,17 @@ def test_yolox_drops_an_anchor_whose_class_score_is_weak() -> None:
     output = np.zeros((21, 85), np.float32)
     output[20, 4:7] = [0.9, 0.1, 0.05]
     assert len(read_output(output, card("yolox"), WHOLE, 0.1)) == 0
+
+
+@pytest.mark.parametrize(("decode", "shape"), [("yolox", (21, 85)), ("boxes_score_class", (5, 6))])
+def test_detections_stay_as_they_are_when_the_runtime_writes_over_its_output(decode: str, shape: tuple[int, int]) -> None:
+    output = np.full(shape, 0.5, np.float32)
+    output[:, :2] = 0.1
+    output[:, 5] = 1 if decode == "yolox" else 0  # a class's score, or the class
+    found = read_output(output, card(decode), WHOLE, 0.1)
+    boxes, scores, labels = found.boxes.copy(), found.scores.copy(), found.labels.copy()
+    output[:] = 0
+    assert len(found)
+    assert np.array_equal(found.boxes, boxes)
+    assert np.array_equal(found.scores, scores)
+    assert np.array_equal(found.labels, labels)

@@ -33,7 +33,7 @@ class Backend(Protocol):
         """The largest batch of one run; None where any goes."""
 
     def run(self, batch: Batch) -> Batch:
-        """The outputs to B inputs, which later runs leave as they are; raises BackendError."""
+        """The outputs to B inputs, to be read before the next run, which may write over them; raises BackendError."""
 
     def close(self) -> None:
         """Give back what the runtime holds. It is not used after that."""

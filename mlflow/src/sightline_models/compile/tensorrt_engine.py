@@ -4,6 +4,7 @@ An engine is built on the architecture that it will run on: the builder times ev
 per target in a cache file, so that building the same model again takes seconds.
 """
 
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -49,20 +50,24 @@ class Built:
     """What building cost."""
 
     build_s: float
+    cpu_s: float  # of all threads: of more than build_s there was something to compile side by side
     engine_bytes: int
-    timing_cache_bytes: int
     timing_cache_found: bool
 
 
-def build_engine(model: bytes, name: str, options: BuildOptions, engine: Path, timing_cache: Path) -> Built:
+def build_engine(
+    model: bytes, name: str, options: BuildOptions, engine: Path, timing_cache: Path, log: Path | None = None
+) -> Built:
     """Build ``engine`` out of an ONNX file's content with a free batch size; raises ModelError, ToolMissingError, StorageError.
 
-    For int8 and fp8 the content has Q/DQ nodes (see ``calibration``); what they do not cover runs at fp16.
+    For int8 and fp8 the content has Q/DQ nodes (see ``calibration``); what they do not cover runs at fp16. ``log`` takes all
+    that TensorRT says, with seconds since the beginning: megabytes, from which one sees where the time goes.
     """
     trt = _tensorrt()
     gpu_architecture()  # says that there is no GPU: TensorRT would end the process
-    logger = _Log(trt).logger
+    logger = _Log(trt, log).logger
     builder = trt.Builder(logger)
+    builder.max_threads = os.cpu_count() or 1  # kernels are compiled side by side, and timed one by one
     network = builder.create_network(0)
     parser = trt.OnnxParser(network, logger)
     if not parser.parse(model):
@@ -72,18 +77,18 @@ def build_engine(model: bytes, name: str, options: BuildOptions, engine: Path, t
     found = timing_cache.is_file()
     cache = config.create_timing_cache(timing_cache.read_bytes() if found else b"")
     config.set_timing_cache(cache, False)
-    began_s = time.perf_counter()
+    began_s, began_cpu_s = time.perf_counter(), time.process_time()
     plan = builder.build_serialized_network(network, config)
-    build_s = time.perf_counter() - began_s
+    build_s, cpu_s = time.perf_counter() - began_s, time.process_time() - began_cpu_s
     if plan is None:
         raise ModelError(
             f"{name}: TensorRT {trt.__version__} builds no {options.precision} engine ({_short(_Log.last)}): "
             "choose another precision"
         )
-    content, timings = bytes(plan), bytes(config.get_timing_cache().serialize())
+    content = bytes(plan)
     _write(engine, content)
-    _write(timing_cache, timings)
-    return Built(build_s, len(content), len(timings), found)
+    _write(timing_cache, bytes(config.get_timing_cache().serialize()))
+    return Built(build_s, cpu_s, len(content), found)
 
 
 def tensorrt_version() -> str:
@@ -136,11 +141,13 @@ def _config(trt: Any, builder: Any, network: Any, options: BuildOptions) -> Any:
 
 
 class _Log:
-    """TensorRT's log: its errors are kept for the one line that is shown, the rest is dropped."""
+    """TensorRT's log: its errors are kept for the one line that is shown; the rest goes to a file, where one is given."""
 
     last: Sequence[str] = ()
 
-    def __init__(self, trt: Any) -> None:
+    def __init__(self, trt: Any, path: Path | None) -> None:
+        began_s, file = time.perf_counter(), path.open("w") if path else None
+
         class Logger(trt.ILogger):  # type: ignore[misc]
             def __init__(self) -> None:
                 super().__init__()
@@ -148,6 +155,8 @@ class _Log:
             def log(self, severity: Any, message: str) -> None:
                 if severity <= trt.ILogger.Severity.ERROR:
                     _Log.last = (*_Log.last[-4:], message)
+                if file:
+                    print(f"{time.perf_counter() - began_s:.3f}", message, file=file, flush=True)
 
         _Log.last = ()
         self.logger = Logger()

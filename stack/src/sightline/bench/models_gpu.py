@@ -8,14 +8,13 @@ It needs NumPy, ONNX Runtime, OpenCV, PyYAML, pydantic, CUDA's bindings and Tens
 folders with its sources on PYTHONPATH will do. KIT is what ``models_kit`` writes. All results are written as they come, so that
 a run that is cut off loses only what it was at; engines that are there are left as they are.
 
-``build`` takes one engine at a time, the cheap ones first. A builder times its candidate kernels on the GPU: builders side by
-side wait for each other there and spoil each other's timings. On an H100 fourteen at once had none done after 530 s, while
-nano-fp16 alone takes 338 s at level 3. So nothing is built while ``measure`` runs, either. Where time is short, build all with
-``--level 0`` (the first kernel that works, untimed: seconds) into one folder, measure, then build at level 3 into another.
-
-Engines with Q/DQ nodes (int8, fp8) come late because they take long: not done within 120 s at level 0, beside another builder.
-Every quantized layer, and every change of format between 8 bits and fp16, has kernels of its own that are compiled and tried;
-which part of it takes the time was not measured. A build that is ended loses its timings: give it time, or leave it out.
+``build`` takes one engine at a time, the cheap ones first. A builder works on one core and times its candidate kernels on the
+GPU: alone it keeps an H200 busy for a fifth of the time, and from three or four on builders wait for each other there and spoil
+each other's timings; so nothing is built while ``measure`` runs, either. nano-fp16 takes over 330 s alone at level 3 and 928 s
+beside three others, centernet-fp16 397 s at level 2. Where time is short, build all with ``--level 0`` (the first kernel that
+works, untimed: seconds) into one folder, measure, then build at level 3 into another. Keep ``timings.cache`` beside each
+engine: with it the 928 s become 7. A build that is ended loses its timings. ``build --log`` keeps what TensorRT says, with
+seconds.
 
 ``build --again`` builds each a second time, with the timings of the first. At level 0 that tells nothing: it uses none.
 """
@@ -90,7 +89,7 @@ def onnx_of(kit: Path, variant: Variant) -> Path:
     return kit / "models" / variant.model / f"{quantized}.onnx"
 
 
-def build_one(kit: Path, work: Path, name: str, variant: Variant, *, again: bool) -> None:
+def build_one(kit: Path, work: Path, name: str, variant: Variant, *, again: bool, log: bool) -> None:
     """Build an engine and write what it cost, or why it could not be, before it is built ``again`` with its timings."""
     folder = work / name
     folder.mkdir(parents=True, exist_ok=True)
@@ -106,7 +105,8 @@ def build_one(kit: Path, work: Path, name: str, variant: Variant, *, again: bool
         if not source.is_file():
             raise ModelError(f"{source}: is not in the kit: write it anew")
         content = source.read_bytes()
-        told = asdict(build_engine(content, name, variant.options, folder / ENGINE_PART, cache)) | told
+        said = folder / "tensorrt.log" if log else None
+        told = asdict(build_engine(content, name, variant.options, folder / ENGINE_PART, cache, said)) | told
         _write(folder / _BUILT, told)
         if again:
             told["build_s_with_timings"] = build_engine(content, name, variant.options, folder / "again", cache).build_s
@@ -352,6 +352,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("work", type=Path)
         command.add_argument("--level", type=int, choices=range(6), default=DEFAULT_LEVEL, help="the builder's effort")
         command.add_argument("--again", action="store_true", help="build a second time, with the timings of the first")
+        command.add_argument("--log", action="store_true", help="keep all that TensorRT says, with seconds, beside the engine")
     one.add_argument("name", choices=variants())
     build_.add_argument("--jobs", type=int, default=1, help="builders side by side: they disturb each other")
     build_.add_argument("--each-s", type=float, default=float("inf"), help="an engine that takes longer is ended")
@@ -378,11 +379,18 @@ def main(arguments: list[str] | None = None) -> int:
         tensorrt_version(), gpu_architecture()
         if chosen.command == "build":
             command = [sys.executable, "-m", "sightline.bench.models_gpu", "build-one", f"--level={chosen.level}"]
-            command += [*(["--again"] if chosen.again else []), str(chosen.kit), str(chosen.work)]
+            command += [
+                *(["--again"] if chosen.again else []),
+                *(["--log"] if chosen.log else []),
+                str(chosen.kit),
+                str(chosen.work),
+            ]
             names = [name for name in variants() if not chosen.only or name in chosen.only]
             build(chosen.work, names, command, chosen.jobs, chosen.each_s, chosen.limit_s)
         elif chosen.command == "build-one":
-            build_one(chosen.kit, chosen.work, chosen.name, variants(chosen.level)[chosen.name], again=chosen.again)
+            build_one(
+                chosen.kit, chosen.work, chosen.name, variants(chosen.level)[chosen.name], again=chosen.again, log=chosen.log
+            )
         else:
             measure(chosen.kit, chosen.work, chosen.out, chosen.only, chosen.limit_s, chosen.span_s)
     except SightlineError as error:

@@ -1,6 +1,6 @@
 """Plots of engines' figures, out of the JSON that ``models_gpu`` and ``bench models`` write.
 
-python -m sightline.bench.models_plot docs/figures/gpu-h100.json docs/images
+python -m sightline.bench.models_plot docs/figures/gpu-h200.json docs/images
 """
 
 import json
@@ -22,12 +22,10 @@ def plot_gpu(told: dict[str, Any], folder: Path) -> list[Path]:
     """A file each of latency and of throughput by batch size, a panel a model, a line a precision."""
     engines = {name: engine for name, engine in told["engines"].items() if engine.get("batches") and name.count("-") == 1}
     models = sorted({engine["model"] for engine in engines.values()})
-    levels = sorted({engine["options"]["level"] for engine in engines.values()})
     machine = f"{told['machine'].get('gpu', 'GPU')}, TensorRT {told['machine'].get('tensorrt', '')}"
-    machine += f", builder optimization level {', '.join(map(str, levels))}"
     ticks = sorted({int(batch) for engine in engines.values() for batch in engine["batches"]})
     written = []
-    for what, key, label in (
+    for what, key, axis in (
         ("latency", "graph_p50_ms", "ms for a batch, median"),
         ("throughput", "frames_per_s_two_streams", "frames/s, two streams"),
     ):
@@ -36,9 +34,10 @@ def plot_gpu(told: dict[str, Any], folder: Path) -> list[Path]:
             for engine in (each for each in engines.values() if each["model"] == model):
                 batches = {int(batch): figures[key] for batch, figures in engine["batches"].items()}
                 refused = engine.get("parity", {}).get("refused")
+                label = f"{engine['precision']}, level {engine['options']['level']}" + (", refused" if refused else "")
                 panel.plot(
                     list(batches), list(batches.values()), marker="o", color=_COLOURS[engine["precision"]],
-                    linestyle="--" if refused else "-", label=engine["precision"] + (" (refused)" if refused else ""),
+                    linestyle="--" if refused else "-", label=label,
                 )  # fmt: skip
             panel.set(title=model, xscale="log", yscale="log", xlabel="batch")
             panel.set_xticks(ticks, labels=[str(batch) for batch in ticks])
@@ -47,7 +46,7 @@ def plot_gpu(told: dict[str, Any], folder: Path) -> list[Path]:
             panel.yaxis.set_minor_formatter(NullFormatter())
             panel.grid(visible=True, which="both", alpha=0.3)
             panel.legend()
-        panels[0][0].set_ylabel(label)
+        panels[0][0].set_ylabel(axis)
         figure.suptitle(machine, fontsize=9)
         figure.tight_layout()
         written.append(folder / f"models-gpu-{what}.svg")
