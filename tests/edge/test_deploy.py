@@ -69,6 +69,9 @@ def test_the_unit_waits_for_what_the_node_needs_to_stop(unit: configparser.Confi
 def test_what_is_in_the_nodes_memory_reaches_no_core_file_and_no_swap(unit: configparser.ConfigParser) -> None:
     assert unit["Service"]["LimitCORE"] == "0"
     assert unit["Service"]["MemorySwapMax"] == "0"
+    container = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]["node"]
+    assert container["ulimits"]["core"] == 0
+    assert container["memswap_limit"] == container["mem_limit"]  # of both together: none is left for swap
 
 
 def test_what_is_started_is_a_command_of_ours(unit: configparser.ConfigParser) -> None:
