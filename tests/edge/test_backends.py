@@ -1,4 +1,7 @@
+import os
 import platform
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +11,7 @@ import pytest
 from cell_detector import cell_detector, pictures, write_cell_detector
 from onnx import helper
 
+from sightline_contract import NO_TELEMETRY
 from sightline_contract.errors import ConfigError, ModelError, SightlineError, ToolMissingError
 from sightline_contract.model_card import load_card
 from sightline_contract.targets import Precision, Runtime, Target, parse_target
@@ -208,3 +212,20 @@ def test_a_layer_that_fails_is_told_by_the_error_alone(tmp_path: Path, capfd: py
     with pytest.raises(BackendError, match="Reshape"):
         backend.run(np.zeros((2, 3, 64, 64), np.float32))
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("module", ["sightline_edge.backends", "sightline_models.compile.dynamic_batch"])
+def test_runtimes_tell_nobody_which_models_they_load(module: str, tmp_path: Path) -> None:
+    """They note it below the home folder first. In a test run they would be silent anyway: what says so is taken away."""
+    (tmp_path / "model.onnx").write_bytes(cell_detector().SerializeToString())
+    program = f"""
+import {module}, onnxruntime, openvino
+onnxruntime.InferenceSession("model.onnx", providers=["CPUExecutionProvider"])
+openvino.Core().compile_model("model.onnx", "CPU")
+"""
+    kept = {name: value for name, value in os.environ.items() if name not in ("CI", "XDG_CACHE_HOME", NO_TELEMETRY)}
+    for name in ("home", "temporary"):
+        (tmp_path / name).mkdir()
+    environment = kept | {"HOME": str(tmp_path / "home"), "TMPDIR": str(tmp_path / "temporary")}
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environment, timeout=120, check=True)
+    assert [*(tmp_path / "home").iterdir(), *(tmp_path / "temporary").iterdir()] == []

@@ -66,6 +66,14 @@ def test_the_unit_waits_for_what_the_node_needs_to_stop(unit: configparser.Confi
     assert node.state == Path("/var/lib") / service["StateDirectory"]
 
 
+def test_what_is_in_the_nodes_memory_reaches_no_core_file_and_no_swap(unit: configparser.ConfigParser) -> None:
+    assert unit["Service"]["LimitCORE"] == "0"
+    assert unit["Service"]["MemorySwapMax"] == "0"
+    container = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]["node"]
+    assert container["ulimits"]["core"] == 0
+    assert container["memswap_limit"] == container["mem_limit"]  # of both together: none is left for swap
+
+
 def test_what_is_started_is_a_command_of_ours(unit: configparser.ConfigParser) -> None:
     entrypoint = re.search(r"ENTRYPOINT (\[.*\])", (DEPLOY / "Dockerfile").read_text())
     assert entrypoint is not None

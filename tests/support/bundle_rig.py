@@ -16,7 +16,8 @@ import yaml
 from onnx import TensorProto, helper, numpy_helper
 
 from sightline_contract.manifest import GOLDEN_PART, Envelope, Manifest, Thresholds, manifest_digest, write_envelope
-from sightline_contract.parity import BARS, Golden, Seen, check_parity, read_golden, write_golden
+from sightline_contract.model_files import ModelFiles
+from sightline_contract.parity import BARS, Golden, Seen, check_parity, parse_golden, write_golden
 from sightline_contract.rollout import Assignment, DesiredModels
 from sightline_contract.targets import Precision, Runtime, Target
 from sightline_edge.config import ModelsConfig
@@ -36,14 +37,21 @@ BLACK = np.zeros((48, 64, 3), np.uint8)
 
 
 def picture_model(
-    *, left: float = 0.1, gain: float = 1.0, side: int = 16, padding: int = 0, fails_on_blue: bool = False
+    *,
+    left: float = 0.1,
+    gain: float = 1.0,
+    side: int = 16,
+    padding: int = 0,
+    seed: int | None = None,
+    fails_on_blue: bool = False,
 ) -> onnx.ModelProto:
     """[n, side, side, 3] RGB to [n, 2, 6]. ``left`` is where the person's box begins; scores are multiplied with ``gain``.
 
-    ``padding`` makes the file larger by so many bytes. One that ``fails_on_blue`` reads outside of an array at a blue
-    picture, as a faulty export does.
+    ``padding`` makes the file larger by so many bytes: zeros, or noise that follows from ``seed``. One that
+    ``fails_on_blue`` reads outside of an array at a blue picture, as a faulty export does.
     """
     boxes = np.array([[[left, 0.2, left + 0.2, 0.9], [0.6, 0.5, 0.9, 0.9]]], np.float32)
+    noise = np.random.default_rng(seed).random(padding // 4, np.float32)
     constants = {
         "red_and_blue": np.array([0, 2], np.int64),
         "full": np.array(255 / gain, np.float32),
@@ -52,7 +60,7 @@ def picture_model(
         "classes": np.array([[[0], [2]]], np.float32),
         "last": np.array([2], np.int64),
         "blue": np.array(2, np.int64),
-        "padding": np.zeros(padding // 4, np.float32),
+        "padding": np.zeros(padding // 4, np.float32) if seed is None else noise,
         "steps": np.array(100 if fails_on_blue else 1e9, np.float32),
     }
     nodes = [
@@ -97,13 +105,13 @@ def write_model(folder: Path, version: str, model: onnx.ModelProto | None = None
     return folder
 
 
-def detector(folder: Path, target: Target | None = None) -> Detector:
-    return Detector(folder, 0.1, 1, 4, target)
+def detector(model: Path | ModelFiles, target: Target | None = None) -> Detector:
+    return Detector(model, 0.1, 1, 4, target)
 
 
-def check_golden(folder: Path, target: Target, engine: Engine) -> None:
+def check_golden(files: ModelFiles, target: Target, engine: Engine) -> None:
     assert isinstance(engine, Detector)
-    golden = read_golden(folder / GOLDEN_PART)
+    golden = parse_golden(files.read(GOLDEN_PART), files.where(GOLDEN_PART))
     check_parity(golden, engine.see(golden.frames, golden.min_score), BARS[target.precision], engine.card.version)
 
 

@@ -1,7 +1,7 @@
 """A node's agent as a process that can be killed at any moment: ``python killed_node.py STATE JOB``.
 
-JOB is JSON: ``trust``, ``own``, and ``desired``, a list of DesiredModels that it follows one after the other. It prints a line
-``serving NUMBER`` when it has started, and at each swap.
+JOB is JSON: ``trust``, ``own``, ``key`` (the node's, for sealed parts), and ``desired``, a list of DesiredModels that it
+follows one after the other. It prints a line ``serving NUMBER`` when it has started, and at each swap.
 """
 
 import json
@@ -18,7 +18,7 @@ from sightline_edge.rollout.agent import Agent, Tools
 
 def main() -> None:
     state, job = Path(sys.argv[1]), json.loads(Path(sys.argv[2]).read_text())
-    config = ModelsConfig(trust=job["trust"], trial_starts=1000, max_bytes_per_s=2e6)
+    config = ModelsConfig(trust=job["trust"], trial_starts=1000, max_bytes_per_s=2e6, key=job["key"])
     tools = Tools(lambda: detector(Path(job["own"])), detector, check_golden)
     agent = Agent(config, "node", (CPU,), state, tools, job["now_us"] + time.monotonic_ns() // 1000)
     served = -1

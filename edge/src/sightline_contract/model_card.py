@@ -11,7 +11,8 @@ from pydantic import Field, StringConstraints
 
 from sightline_contract.errors import ModelError
 from sightline_contract.labels import COCO_80
-from sightline_contract.settings import Settings, load_settings
+from sightline_contract.model_files import ModelFiles, files_of
+from sightline_contract.settings import Settings, parse_settings
 
 CARD_FILE = "card.yaml"
 MODEL_FILE = "model.onnx"
@@ -79,10 +80,12 @@ class ModelCard(Settings):
     training_data: str = ""  # which pictures, from where, under which licence
 
 
-def load_card(folder: Path) -> ModelCard:
-    """The card of a model folder; raises ModelError where there is none, ConfigError where it is wrong."""
-    if not (folder / CARD_FILE).is_file() or not (folder / MODEL_FILE).is_file():
+def load_card(model: Path | ModelFiles) -> ModelCard:
+    """The card of a model, mostly given by its folder; raises ModelError where there is none, ConfigError where it is wrong."""
+    files = files_of(model)
+    where = files.where(CARD_FILE)
+    if not files.has(CARD_FILE) or not files.has(MODEL_FILE):
         raise ModelError(
-            f"{folder}: is not a model folder (no {CARD_FILE} with {MODEL_FILE}): run 'sightline models pull NAME'"
+            f"{where.parent}: is not a model folder (no {CARD_FILE} with {MODEL_FILE}): run 'sightline models pull NAME'"
         )
-    return load_settings(folder / CARD_FILE, ModelCard)
+    return parse_settings(files.read(CARD_FILE), where, ModelCard)

@@ -8,7 +8,9 @@ rounding moves across a threshold is no difference, an object that is gone is on
 The file is NumPy's ``npz`` without pickles: reading one runs no code.
 """
 
+import io
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -158,13 +160,19 @@ def write_golden(path: Path, golden: Golden) -> None:
 def read_golden(path: Path) -> Golden:
     """Read a clip; raises ModelError where the file is none."""
     try:
-        # NumPy leaves a file open that it cannot read.
-        with path.open("rb") as content, np.load(content, allow_pickle=False) as file:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror}): compile the model again") from error
+    return parse_golden(content, path)
+
+
+def parse_golden(content: bytes, path: Path) -> Golden:
+    """As ``read_golden``, of content that was read; ``path`` is where it came from, for the error."""
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
             arrays = {name: file[name] for name in _ARRAYS}
         return _golden(arrays)
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read ({error.strerror or error}): compile the model again") from error
-    except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ModelError(f"{path}: is no golden clip ({error}): compile the model again") from error
 
 

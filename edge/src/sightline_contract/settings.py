@@ -27,7 +27,18 @@ def load_settings(path: Path, model: type[AnySettings], overrides: Mapping[str, 
 
     ``overrides`` are values that stand above the file's, as YAML text under dotted keys: ``{"kafka.port": "9092"}``.
     """
-    document = _read_document(path, model)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}): check the path") from error
+    return parse_settings(content, path, model, overrides)
+
+
+def parse_settings(
+    content: bytes, path: Path, model: type[AnySettings], overrides: Mapping[str, str] | None = None
+) -> AnySettings:
+    """As ``load_settings``, of content that was read; ``path`` is where it came from, for the error."""
+    document = _document(content, path, model)
     for key, text in (overrides or {}).items():
         _override(document, key, text)
     try:
@@ -36,11 +47,9 @@ def load_settings(path: Path, model: type[AnySettings], overrides: Mapping[str, 
         raise ConfigError(f"{path}: {explain(error)}") from error
 
 
-def _read_document(path: Path, model: type[Settings]) -> dict[str, Any]:
+def _document(content: bytes, path: Path, model: type[Settings]) -> dict[str, Any]:
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}): check the path") from error
+        document = yaml.safe_load(content.decode())
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: is not UTF-8 text: give a YAML file") from error
     except yaml.YAMLError as error:

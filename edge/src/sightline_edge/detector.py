@@ -11,7 +11,8 @@ import numpy as np
 from sightline_contract.errors import ModelError
 from sightline_contract.manifest import THRESHOLDS_PART, Thresholds
 from sightline_contract.model_card import MODEL_FILE, ModelCard, load_card
-from sightline_contract.settings import load_settings
+from sightline_contract.model_files import ModelFiles, files_of
+from sightline_contract.settings import parse_settings
 from sightline_contract.targets import Target
 from sightline_edge.backends import BackendError, Floats, first_line, open_backend
 from sightline_edge.frame import Pixels
@@ -25,19 +26,23 @@ TIMINGS_KEPT = 4096
 class Detector:
     """Finds objects in pictures. ``prepare`` may run in any thread, ``detect`` and ``see`` in one at a time."""
 
-    def __init__(self, folder: Path, min_score: float, threads: int, max_batch: int, target: Target | None = None) -> None:
-        """Load the model folder ``folder``; raises ModelError, ConfigError or ToolMissingError.
+    def __init__(
+        self, model: Path | ModelFiles, min_score: float, threads: int, max_batch: int, target: Target | None = None
+    ) -> None:
+        """Load a model, mostly given by its folder; raises ModelError, ConfigError, TrustError or ToolMissingError.
 
-        Without a ``target`` ONNX Runtime runs ``model.onnx`` on the CPU; with one its runtime runs the folder's ``engine``,
-        or ``model.onnx`` where there is none. A ``thresholds.yaml`` in the folder raises ``min_score``, and classes' own.
+        Without a ``target`` ONNX Runtime runs ``model.onnx`` on the CPU; with one its runtime runs the model's ``engine``,
+        or ``model.onnx`` where there is none. Its ``thresholds.yaml``, if any, raises ``min_score``, and classes' own.
         """
-        self.card = load_card(folder)
+        files = files_of(model)
+        self.card = load_card(files)
         self.target = target
-        self.digest = hashlib.sha256((folder / MODEL_FILE).read_bytes()).digest()
+        self.digest = hashlib.sha256(files.read(MODEL_FILE)).digest()
         if f"sha256:{self.digest.hex()}" != self.card.digest:
-            raise ModelError(f"{folder / MODEL_FILE}: is not the file that its card names: run 'sightline models pull' again")
-        self._least = least_scores(folder, self.card, min_score)
-        self._backend = open_backend(folder, self.card, target, threads)
+            where = files.where(MODEL_FILE)
+            raise ModelError(f"{where}: is not the file that its card names: run 'sightline models pull' again")
+        self._least = least_scores(files, self.card, min_score)
+        self._backend = open_backend(files, self.card, target, threads)
         self.max_batch = min(max_batch, self._backend.max_batch or max_batch)
         self.inference_ms: deque[float] = deque(maxlen=TIMINGS_KEPT)
 
@@ -81,16 +86,16 @@ class Detector:
             ) from error
 
 
-def least_scores(folder: Path, card: ModelCard, min_score: float) -> Floats:
+def least_scores(files: ModelFiles, card: ModelCard, min_score: float) -> Floats:
     """The least score of each of the card's labels, (labels,): what the node wants, raised by the model's own thresholds.
 
     Raises ConfigError where ``thresholds.yaml`` is wrong, ModelError where it names a label that the model does not know.
     """
     least = np.full(max(1, len(card.labels)), min_score, np.float32)
-    path = folder / THRESHOLDS_PART
-    if not path.is_file():
+    if not files.has(THRESHOLDS_PART):
         return least
-    thresholds = load_settings(path, Thresholds)
+    path = files.where(THRESHOLDS_PART)
+    thresholds = parse_settings(files.read(THRESHOLDS_PART), path, Thresholds)
     least = np.maximum(least, np.float32(thresholds.min_score))
     for label, score in thresholds.by_class.items():
         if label not in card.labels:

@@ -78,6 +78,33 @@ def test_damage_is_found_and_taken_away_with_its_parts(open_store: Callable[[], 
     assert not (store.parts / hex_of(bundles[0].manifest.parts["model.onnx"].digest)).exists()
 
 
+def test_a_part_that_is_damaged_is_not_there(open_store: Callable[[], Store], bundles: list[Bundle]) -> None:
+    store = open_store()
+    part = bundles[0].manifest.parts["model.onnx"]
+    assert not store.has_part(part)
+    put(store, bundles[0])
+    assert store.has_part(part)
+    store.part(part).write_bytes(b"other")
+    assert not store.has_part(part)
+    assert not store.part(part).exists()
+
+
+def test_a_model_that_is_there_gets_another_envelope_or_key_as_a_whole(
+    open_store: Callable[[], Store], bundles: list[Bundle]
+) -> None:
+    store, (bundle, *_) = open_store(), bundles
+    folder = put(store, bundle)
+    assert store.wrapped_key(bundle.name) is None
+    inodes = {file.name: file.stat().st_ino for file in folder.iterdir()}
+    envelope = write_envelope(bundle.envelope)
+    store.make(bundle.name, bundle.manifest, envelope, "key")
+    assert (store.envelope(bundle.name), store.wrapped_key(bundle.name)) == (envelope, "key")
+    store.make(bundle.name, bundle.manifest, envelope + " ", None)
+    assert (store.envelope(bundle.name), store.wrapped_key(bundle.name)) == (envelope + " ", "key")
+    others = {file.name for file in folder.iterdir() if file.stat().st_ino != inodes.get(file.name)}
+    assert others == {"envelope.json", "wrapped.key"}
+
+
 def test_what_a_crash_leaves_is_mended(open_store: Callable[[], Store], bundles: list[Bundle]) -> None:
     store = open_store()
     put(store, bundles[0])

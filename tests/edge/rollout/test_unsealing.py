@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 import stat
 import subprocess
 import sys
@@ -14,10 +15,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sightline_contract.errors import ConfigError, TrustError
-from sightline_contract.manifest import Part
+from sightline_contract.errors import ConfigError, ModelError, TrustError
+from sightline_contract.manifest import Part, Sealed
 from sightline_contract.sealing import CHUNK_BYTES, MAGIC, SALT_BYTES, SEALED_PARTS, TAG_BYTES
-from sightline_edge.rollout.unsealing import open_key, public_pem, unseal, unwrap_key
+from sightline_edge.rollout.unsealing import SealedModel, open_key, public_pem, unsealed, unwrap_key
 from sightline_models.bundle import part_path
 from sightline_models.sealing import new_content_key, seal, wrap_key
 
@@ -36,26 +37,30 @@ def sealed(content: bytes, key: bytes = KEY) -> bytes:
     return target.getvalue()
 
 
+def sealed_part(content: bytes, stored: bytes) -> Part:
+    told = part_of(stored)
+    return part_of(content).model_copy(update={"sealed": Sealed(digest=told.digest, bytes=told.bytes)})
+
+
 def opened(folder: Path, stored: bytes, content: bytes, key: bytes = KEY) -> bytes:
     """What is opened of ``stored``, which should be ``content``."""
-    (folder / "sealed").write_bytes(stored)
-    unseal(folder / "sealed", folder / "engine", key, part_of(content))
-    return (folder / "engine").read_bytes()
+    (folder / "engine.sealed").write_bytes(stored)
+    return SealedModel(folder, {"engine": sealed_part(content, stored)}, key).read("engine")
 
 
 def refused(folder: Path, stored: bytes, content: bytes, reason: str, key: bytes = KEY) -> None:
     with pytest.raises(TrustError, match=reason):
         opened(folder, stored, content, key)
-    assert sorted(path.name for path in folder.iterdir()) == ["sealed"]
+    assert sorted(path.name for path in folder.iterdir()) == ["engine.sealed"]
 
 
 @pytest.mark.parametrize("size", [0, 1, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, 3 * CHUNK_BYTES])
-def test_what_was_sealed_is_opened_and_is_its_owners_alone(tmp_path: Path, size: int) -> None:
+def test_what_was_sealed_is_opened_and_lies_nowhere(tmp_path: Path, size: int) -> None:
     content = bytes(number % 251 for number in range(size))
     stored = sealed(content)
     assert opened(tmp_path, stored, content) == content
     assert len(stored) == HEADER + size + TAG_BYTES * max(1, -(-size // CHUNK_BYTES))
-    assert stat.S_IMODE((tmp_path / "engine").stat().st_mode) == 0o600
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["engine.sealed"]
 
 
 def test_the_same_part_under_the_same_key_is_one_file_and_else_shares_no_byte_of_cipher() -> None:
@@ -116,7 +121,7 @@ def test_a_part_that_is_not_sealed_is_told(tmp_path: Path) -> None:
 
 
 def test_a_part_larger_than_memory_allows_is_opened_chunk_by_chunk(tmp_path: Path) -> None:
-    """A process that may have 64 MiB more than it has at the start opens 256 MiB."""
+    """A process that may have 64 MiB more than it has at the start sees that 256 MiB can be opened."""
     size = 256 * 1024**2
     with (tmp_path / "large").open("wb") as file:
         file.truncate(size)
@@ -126,20 +131,45 @@ def test_a_part_larger_than_memory_allows_is_opened_chunk_by_chunk(tmp_path: Pat
 import resource
 from pathlib import Path
 from sightline_contract.manifest import Part
-from sightline_edge.rollout.unsealing import unseal
+from sightline_edge.rollout.unsealing import unsealed
 from sightline_models.sealing import seal
 pages = int(Path("/proc/self/statm").read_text().split()[0])
 limit = pages * resource.getpagesize() + 64 * 1024**2
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 with open("large", "rb") as source, open("sealed", "wb") as target:
     seal(source, target, bytes(32), "{digest}")
-unseal(Path("sealed"), Path("engine"), bytes(32), Part(digest="{digest}", bytes={size}))
+part = Part(digest="{digest}", bytes={size})
+assert sum(map(len, unsealed(Path("sealed"), bytes(32), "engine", part))) == {size}
 """
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert (tmp_path / "engine").stat().st_size == size
+
+
+def test_no_more_is_opened_than_the_manifest_says(tmp_path: Path) -> None:
+    """Anybody can encrypt: a part that is endless costs the size of the one that was signed."""
+    (tmp_path / "sealed").write_bytes(sealed(bytes(100 * CHUNK_BYTES)))
+    chunks = unsealed(tmp_path / "sealed", KEY, "engine", part_of(bytes(2 * CHUNK_BYTES)))
+    assert sum(len(next(chunks)) for _ in range(2)) == 2 * CHUNK_BYTES
+    with pytest.raises(TrustError, match=r"digest: part 'engine' has \d+ bytes and not"):
+        next(chunks)
+
+
+def test_a_model_has_sealed_and_plain_files(tmp_path: Path) -> None:
+    stored = sealed(b"the engine")
+    (tmp_path / "engine.sealed").write_bytes(stored)
+    (tmp_path / "card.yaml").write_bytes(b"name: tiny")
+    model = SealedModel(tmp_path, {"engine": sealed_part(b"the engine", stored), "card.yaml": part_of(b"name: tiny")}, KEY)
+    assert (model.read("engine"), model.read("card.yaml")) == (b"the engine", b"name: tiny")
+    assert [model.has(name) for name in ("engine", "card.yaml", "thresholds.yaml")] == [True, True, False]
+    assert (model.where("engine").name, model.where("card.yaml").name) == ("engine.sealed", "card.yaml")
+    (tmp_path / "engine.sealed").unlink()
+    with pytest.raises(TrustError, match="disk: part 'engine' cannot be read"):
+        model.read("engine")
+    (tmp_path / "card.yaml").unlink()
+    with pytest.raises(ModelError, match=r"card\.yaml: cannot be read"):
+        model.read("card.yaml")
 
 
 # Keys
@@ -152,6 +182,22 @@ def test_the_nodes_key_is_made_once_and_is_its_owners_alone(tmp_path: Path) -> N
     assert public_pem(open_key(path)) == public_pem(made)
     assert [each.name for each in path.parent.iterdir()] == ["models.key"]
     path.chmod(0o640)
+    with pytest.raises(ConfigError, match="chmod 600"):
+        open_key(path)
+
+
+def test_a_key_that_a_service_manager_hands_over_is_roots_with_a_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """systemd gives the node's user access by a list, which shows as mode 0440 of root's file."""
+    path = tmp_path / "models.key"
+    made = open_key(path)
+    path.chmod(0o440)
+    if path.stat().st_uid != 0:
+        pytest.skip("only root can make a file of root's")
+    with pytest.raises(ConfigError, match="chmod 600"):
+        open_key(path)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert public_pem(open_key(path)) == public_pem(made)
+    path.chmod(0o444)
     with pytest.raises(ConfigError, match="chmod 600"):
         open_key(path)
 
@@ -198,6 +244,6 @@ def test_a_sealed_bundle_stores_what_was_trained_and_filmed_encrypted(tmp_path: 
     assert not any(b"weights" in content or b"frames" in content for content in stored)
     for name, part in manifest.parts.items():
         if part.sealed:
-            unseal(part_path(site.store, part.fetched.digest), tmp_path / name, KEY, part)
-    assert (tmp_path / "model.onnx").read_bytes() == b"weights" * 1000
-    assert (tmp_path / "golden.npz").read_bytes() == b"frames"
+            (tmp_path / f"{name}.sealed").write_bytes(part_path(site.store, part.fetched.digest).read_bytes())
+    model = SealedModel(tmp_path, manifest.parts, KEY)
+    assert (model.read("model.onnx"), model.read("golden.npz")) == (b"weights" * 1000, b"frames")

@@ -146,14 +146,14 @@ def test_nothing_half_written_is_left_when_the_disk_is_full(
     signer = Authority(folder, None)
     signer.issue("gate-1", tmp_path, NOW)
     before = {path.name: path.read_bytes() for path in (tmp_path / "gate-1").iterdir()}
-    write = authority._write_whole
+    write = authority.write_file
 
     def full(path: Path, content: bytes, permissions: int) -> None:
         if path.name == "node.key":
             raise OSError(28, "No space left on device", str(path))
         write(path, content, permissions)
 
-    monkeypatch.setattr(authority, "_write_whole", full)
+    monkeypatch.setattr(authority, "write_file", full)
     with pytest.raises(OSError, match="No space"):
         signer.issue("gate-1", tmp_path, NOW, renew=True)
     assert {path.name: path.read_bytes() for path in (tmp_path / "gate-1").iterdir()} == before

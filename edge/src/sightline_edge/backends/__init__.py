@@ -1,6 +1,7 @@
 """What runs a model on a node: one class a runtime, each in a file of its own, loaded only where it is wanted.
 
-A backend takes the tensors of a batch and gives an output for each. It knows nothing of pictures and boxes.
+A backend takes the tensors of a batch and gives an output for each. It knows nothing of pictures and boxes. It is made of a
+file's content, and of the file's path for messages: the content may have been opened into memory, and must not reach a disk.
 """
 
 import platform
@@ -14,6 +15,7 @@ import numpy.typing as npt
 from sightline_contract.errors import ModelError
 from sightline_contract.manifest import ENGINE_PART
 from sightline_contract.model_card import MODEL_FILE, ModelCard
+from sightline_contract.model_files import ModelFiles, files_of
 from sightline_contract.targets import Precision, Runtime, Target
 
 Floats = npt.NDArray[np.float32]
@@ -44,13 +46,14 @@ def cpu_target(runtime: Runtime = Runtime.ONNXRUNTIME, precision: Precision = Pr
     return Target(runtime=runtime, version="any", architecture=platform.machine() or "unknown", precision=precision)
 
 
-def open_backend(folder: Path, card: ModelCard, target: Target | None, threads: int) -> Backend:
-    """What runs the model folder ``folder``: its ``engine`` where it has one for a target, else its ONNX file.
+def open_backend(model: Path | ModelFiles, card: ModelCard, target: Target | None, threads: int) -> Backend:
+    """What runs a model, mostly given by its folder: its ``engine`` where it has one for a target, else its ONNX file.
 
     Without a target ONNX Runtime runs the ONNX file on the CPU. Raises ModelError where this machine is not the target's.
     """
-    engine = folder / ENGINE_PART
-    path = engine if target and engine.is_file() else folder / MODEL_FILE
+    files = files_of(model)
+    name = ENGINE_PART if target and files.has(ENGINE_PART) else MODEL_FILE
+    path = files.where(name)
     if target is None:
         target = cpu_target()
     elif target.runtime is not Runtime.TENSORRT and target.architecture != platform.machine():
@@ -58,14 +61,14 @@ def open_backend(folder: Path, card: ModelCard, target: Target | None, threads: 
     if target.runtime is Runtime.TENSORRT:
         from sightline_edge.backends.tensorrt import TensorRtBackend
 
-        return TensorRtBackend(path, card, target)
+        return TensorRtBackend(files.read(name), path, card, target)
     if target.runtime is Runtime.OPENVINO:
         from sightline_edge.backends.openvino import OpenVinoBackend
 
-        return OpenVinoBackend(path, card, target, threads)
+        return OpenVinoBackend(files.read(name), path, card, target, threads)
     from sightline_edge.backends.onnxruntime import OnnxRuntimeBackend
 
-    return OnnxRuntimeBackend(path, card, threads)
+    return OnnxRuntimeBackend(files.read(name), path, card, threads)
 
 
 def first_line(error: BaseException) -> str:

@@ -24,9 +24,9 @@ RUNTIME_ERRORS = (
 class OnnxRuntimeBackend:
     """A session with the tensors that the card names."""
 
-    def __init__(self, path: Path, card: ModelCard, threads: int) -> None:
-        """Load the ONNX file; raises ModelError."""
-        self._session = open_model(path, path.read_bytes(), threads)
+    def __init__(self, content: bytes, path: Path, card: ModelCard, threads: int) -> None:
+        """Load an ONNX file's content; raises ModelError."""
+        self._session = open_model(path, content, threads)
         self._input, self._output = card.input.name, card.output.name
         names = {tensor.name for tensor in (*self._session.get_inputs(), *self._session.get_outputs())}
         check_names(path, card, names)

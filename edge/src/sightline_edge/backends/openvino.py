@@ -17,8 +17,8 @@ _HINTS = {Precision.FP32: "f32", Precision.FP16: "f16", Precision.INT8: "f32"}
 class OpenVinoBackend:
     """A compiled model and one request."""
 
-    def __init__(self, path: Path, card: ModelCard, target: Target, threads: int) -> None:
-        """Load and compile the ONNX file; raises ModelError or ToolMissingError."""
+    def __init__(self, content: bytes, path: Path, card: ModelCard, target: Target, threads: int) -> None:
+        """Load and compile an ONNX file's content; raises ModelError or ToolMissingError."""
         try:
             import openvino as ov
         except ImportError as error:
@@ -27,7 +27,7 @@ class OpenVinoBackend:
             raise ModelError(f"{target}: OpenVINO runs no {target.precision} on a CPU: choose fp32, fp16 or int8")
         try:
             core = ov.Core()
-            model = core.read_model(path.read_bytes())
+            model = core.read_model(content)
             check_names(path, card, {name for port in (*model.inputs, *model.outputs) for name in port.get_names()})
             batch = model.input(card.input.name).get_partial_shape()[0]
             self.max_batch = fixed_batch(path, None if batch.is_dynamic else batch.get_length())
@@ -39,6 +39,7 @@ class OpenVinoBackend:
                     "INFERENCE_NUM_THREADS": threads,
                     "PERFORMANCE_HINT": "LATENCY",
                     "ENABLE_CPU_PINNING": False,  # a node shares its cores with decoding
+                    "CACHE_DIR": "",  # a compiled model in a cache would be a sealed one's content on the disk
                 },
             )
         except RuntimeError as error:

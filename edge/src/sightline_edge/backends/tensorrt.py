@@ -101,8 +101,8 @@ def take_apart(pinned: np.ndarray[Any, Any]) -> list[Floats]:
 class TensorRtBackend:
     """An engine on the first GPU."""
 
-    def __init__(self, path: Path, card: ModelCard, target: Target) -> None:
-        """Load the engine; raises ModelError where it is another machine's, ToolMissingError where something is missing."""
+    def __init__(self, content: bytes, path: Path, card: ModelCard, target: Target) -> None:
+        """Load an engine; raises ModelError where it is another machine's, ToolMissingError where something is missing."""
         self._cuda, self._trt = Cuda(), import_tensorrt()
         here = self._trt.__version__, self._cuda.architecture()
         if here != (target.version, target.architecture):
@@ -110,7 +110,7 @@ class TensorRtBackend:
         self._cuda("cudaSetDevice", 0)
         self._logger = self._trt.Logger(self._trt.Logger.ERROR)
         self._runtime = self._trt.Runtime(self._logger)
-        self._engine = self._runtime.deserialize_cuda_engine(path.read_bytes())
+        self._engine = self._runtime.deserialize_cuda_engine(content)
         if self._engine is None:
             raise ModelError(f"{path}: is no engine that TensorRT {here[0]} can load: compile it again")
         self._input, self._output = card.input.name, card.output.name

@@ -102,7 +102,7 @@ class Agent:
         self._trusted = Trusted(self._trust, targets, kept.served, kept.served_digest, kept.clock_us, config.refused_signers)
         self._fetcher = Fetcher(self._store.parts, self._store.partial, config.max_bytes_per_s, tls, lambda: self._now_us)
         self._bundles = Bundles(self._store, self._fetcher, key, node_id)
-        self._start = Start(self._store, config, tools.load, self._resume)
+        self._start = Start(self._store, config, tools.load, self._bundles.files, self._resume)
         live = self._start.live() or self._own()
         self.switch = ModelSwitch(live, self._own, config.error_limit, config.error_window, beside=beside)
         if live.name:
@@ -261,13 +261,13 @@ class Agent:
 
     def _prepare(self, manifest: Manifest, name: str) -> Generator[Wait, None, Loaded]:
         """Load a model and have it prove itself on its golden clip."""
-        folder = self._store.model(name)
+        files = self._bundles.files(manifest, name)
         count_start(self._store, name, self._config.trial_starts)
         self._on_trial[name] = self._now_us
-        engine = self._tools.load(folder, manifest.target)
+        engine = self._tools.load(files, manifest.target)
         try:
             yield 0
-            self._tools.parity(folder, manifest.target, engine)
+            self._tools.parity(files, manifest.target, engine)
             yield 0
         except BaseException:
             engine.close()

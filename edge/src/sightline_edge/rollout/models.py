@@ -3,11 +3,11 @@
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 from sightline_contract.errors import SightlineError
 from sightline_contract.model_card import ModelCard
+from sightline_contract.model_files import ModelFiles
 from sightline_contract.rollout import ModelRef
 from sightline_contract.targets import Target
 from sightline_edge.frame import Pixels
@@ -37,15 +37,15 @@ class Engine(Protocol):
 
 
 class Load(Protocol):
-    """Makes an engine of a model's folder. Raises SightlineError, ModelError above all, where it cannot."""
+    """Makes an engine of a model's files. Raises SightlineError, ModelError above all, where it cannot."""
 
-    def __call__(self, folder: Path, target: Target) -> Engine: ...  # noqa: D102
+    def __call__(self, files: ModelFiles, target: Target) -> Engine: ...  # noqa: D102
 
 
 class CheckParity(Protocol):
-    """Raises ModelError where an engine does not see on its folder's golden clip what the model sees."""
+    """Raises ModelError where an engine does not see on its model's golden clip what the model sees."""
 
-    def __call__(self, folder: Path, target: Target, engine: Engine) -> None: ...  # noqa: D102
+    def __call__(self, files: ModelFiles, target: Target, engine: Engine) -> None: ...  # noqa: D102
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,13 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Final
 
 from sightline_contract.errors import ConfigError
 from sightline_contract.manifest import GOLDEN_PART
 from sightline_contract.model_card import ModelCard
-from sightline_contract.parity import BARS, check_parity, read_golden
+from sightline_contract.model_files import ModelFiles
+from sightline_contract.parity import BARS, check_parity, parse_golden
 from sightline_contract.rollout import ModelStatus, Phase
 from sightline_contract.targets import Target, parse_target
 from sightline_edge.backends import cpu_target
@@ -48,7 +48,7 @@ def open_agent(config: NodeConfig, models: ModelsConfig, *, beside: bool) -> Age
     """The node's agent, with the model loaded that serves; raises SightlineError. ``beside``: the node has live cameras."""
     tools = Tools(
         own=lambda: load_own(config),
-        load=lambda folder, target: _load(config, folder, target),
+        load=lambda files, target: _load(config, files, target),
         parity=_check,
         attest=_attest(config, models),
     )
@@ -70,8 +70,8 @@ def _attest(config: NodeConfig, models: ModelsConfig) -> Callable[[str, int], st
     return load_attestor(models.attestation, NodeIdentity(config.node_id, config.kafka.tls, public)).statement
 
 
-def _load(config: NodeConfig, folder: Path, target: Target) -> Engine:
-    engine = Detector(folder, config.min_score, config.threads, config.max_inference_batch, target)
+def _load(config: NodeConfig, files: ModelFiles, target: Target) -> Engine:
+    engine = Detector(files, config.min_score, config.threads, config.max_inference_batch, target)
     try:
         blurred_classes(config, engine.card)
     except BaseException:
@@ -85,10 +85,10 @@ def blurred_classes(config: NodeConfig, card: ModelCard) -> BlurredClasses:
     return BlurredClasses(config.clips.blur if config.clips else (), card.labels)
 
 
-def _check(folder: Path, target: Target, engine: Engine) -> None:
+def _check(files: ModelFiles, target: Target, engine: Engine) -> None:
     if not isinstance(engine, Detector):
         raise TypeError(f"parity is checked of a Detector, not of {type(engine).__name__}")
-    golden = read_golden(folder / GOLDEN_PART)
+    golden = parse_golden(files.read(GOLDEN_PART), files.where(GOLDEN_PART))
     what = f"{engine.card.name} {engine.card.version} on {target}"
     check_parity(golden, engine.see(golden.frames, golden.min_score), BARS[target.precision], what)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from sightline_contract.errors import ModelError, StorageError, TrustError
 from sightline_contract.manifest import Manifest, payload_of, read_envelope, read_manifest
+from sightline_contract.model_files import ModelFiles
 from sightline_contract.rollout import ModelRef
 from sightline_edge.config import ModelsConfig
 from sightline_edge.rollout.models import Engine, Load, Loaded, one_line
@@ -46,6 +47,7 @@ class Start:
     store: Store
     config: ModelsConfig
     load: Load
+    files: Callable[[Manifest, str], ModelFiles]  # of a model in the store; raises TrustError where it cannot be opened
     resume: Callable[[str, int, str], Manifest]  # envelope, number and digest as they were served; raises TrustError
 
     def live(self) -> Loaded | None:
@@ -70,7 +72,7 @@ class Start:
         if damage := self.store.damage(name, manifest):
             self.store.discard(name)
             raise TrustError(f"disk: {damage}: it is fetched again")
-        return Loaded(ref_of(manifest, name), self.load(self.store.model(name), manifest.target), name)
+        return Loaded(ref_of(manifest, name), self.load(self.files(manifest, name), manifest.target), name)
 
     def _manifest(self, name: str) -> Manifest:
         envelope = self.store.envelope(name)

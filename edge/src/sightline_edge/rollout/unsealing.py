@@ -4,16 +4,17 @@ The node has a key pair for this purpose alone, made here at its first start: a 
 (NIST SP 800-57 part 1, 5.2), and the private half never leaves the device. The content's key comes wrapped to it by HPKE (RFC
 9180, base mode: DHKEM P-256, HKDF-SHA256, AES-256-GCM) and bound to the node's name.
 
-Nothing that was opened is believed for being opened: anybody can encrypt to a public key. What it must be is in the signed
-manifest, and the target's name appears only when size and digest hold.
+Invariants
+- What is opened is in memory alone, while a model is loaded or checked; on the disk is what was fetched.
+- Nothing that was opened is believed for being opened: anybody can encrypt to a public key. What it must be is in the signed
+  manifest.
 """
 
 import hashlib
-import os
-import stat
-from collections.abc import Iterator
+import io
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes
@@ -31,11 +32,13 @@ from cryptography.hazmat.primitives.serialization import (
 
 from sightline_contract.errors import ConfigError, TrustError
 from sightline_contract.manifest import Part, decode_base64
+from sightline_contract.model_files import ModelFolder
 from sightline_contract.sealing import CHUNK_BYTES, KEY_BYTES, MAGIC, SALT_BYTES, TAG_BYTES, chunk_nonce, wrap_info
-from sightline_edge.disk import sync_folder
+from sightline_edge.disk import replace_file, require_private
 from sightline_edge.rollout.trusted import check_part
 
 _SUITE = Suite(KEM.P256, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
+_SEALED: Final = ".sealed"
 
 
 def open_key(path: Path) -> ec.EllipticCurvePrivateKey:
@@ -43,11 +46,10 @@ def open_key(path: Path) -> ec.EllipticCurvePrivateKey:
     try:
         if not path.exists():
             _make_key(path)
-        content, mode = path.read_bytes(), stat.S_IMODE(path.stat().st_mode)
+        content = path.read_bytes()
+        require_private(path)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read or made ({error.strerror}): check the path and its permissions") from error
-    if mode & 0o077:
-        raise ConfigError(f"{path}: others may read it (mode {mode:04o}): chmod 600 {path}")
     try:
         key = load_pem_private_key(content, None)
     except (ValueError, TypeError) as error:
@@ -68,35 +70,64 @@ def unwrap_key(wrapped: str, key: ec.EllipticCurvePrivateKey, node_id: str) -> b
         content_key = _SUITE.decrypt(decode_base64(wrapped, "wrapped key"), key, wrap_info(node_id))
     except (InvalidTag, ValueError) as error:
         raise TrustError(
-            "sealing: the wrapped key is not for this node's key: start the rollout again for this node"
+            "sealing: the wrapped key is not for this node's key, which may be a new one: start the rollout again for this node"
         ) from error
     if len(content_key) != KEY_BYTES:
         raise TrustError(f"sealing: the wrapped key has {len(content_key)} bytes and not {KEY_BYTES}")
     return content_key
 
 
-def unseal(source: Path, target: Path, content_key: bytes, part: Part) -> None:
-    """Write the content of the sealed file ``source`` to ``target``, readable by its owner alone; raises TrustError.
+def file_name(name: str, part: Part) -> str:
+    """The name of a part's file in its model's folder, which tells that what is there is sealed."""
+    return name + _SEALED if part.sealed else name
 
-    ``target`` appears whole, with the digest and size of ``part``, or not at all. One chunk is in memory. A node that
-    must not have opened parts on its disk names a target in a file system in memory.
+
+def unsealed(source: Path, content_key: bytes, name: str, part: Part) -> Iterator[bytes]:
+    """The content of the sealed file ``source``, chunk by chunk: to be believed once this ends.
+
+    Raises TrustError where it is not what ``part`` says of its content, or cannot be read. One chunk is in memory.
     """
-    aside = target.with_name(f".{target.name}.opening")
-    aside.unlink(missing_ok=True)  # what a broken run left
     digest, size = hashlib.sha256(), 0
     try:
-        with source.open("rb") as sealed, os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            for chunk in _opened(sealed, content_key, target.name):
-                file.write(chunk)
+        with source.open("rb") as sealed:
+            for chunk in _opened(sealed, content_key, name):
                 digest.update(chunk)
                 size += len(chunk)
-            file.flush()
-            os.fsync(file.fileno())
-        check_part(target.name, part, size, f"sha256:{digest.hexdigest()}")
-        aside.replace(target)
-        sync_folder(target.parent)
-    finally:
-        aside.unlink(missing_ok=True)
+                if size > part.bytes:
+                    break
+                yield chunk
+    except OSError as error:
+        raise TrustError(f"disk: part {name!r} cannot be read ({error.strerror}): it is fetched again") from error
+    check_part(name, part, size, f"sha256:{digest.hexdigest()}")
+
+
+class SealedModel:
+    """A model's files (ModelFiles) where some of its parts are sealed: these are opened into memory each time they are read."""
+
+    def __init__(self, folder: Path, parts: Mapping[str, Part], content_key: bytes) -> None:
+        """``folder`` has the files under the names that ``file_name`` gives them."""
+        self._plain = ModelFolder(folder)
+        self._parts = parts
+        self._content_key = content_key
+
+    def has(self, name: str) -> bool:
+        """Whether the model has such a part."""
+        return name in self._parts
+
+    def read(self, name: str) -> bytes:
+        """The content of a part; raises TrustError where it cannot be opened, or is not what was signed."""
+        part = self._parts[name]
+        if part.sealed is None:
+            return self._plain.read(name)
+        content = io.BytesIO()  # gives its content without a copy
+        for chunk in unsealed(self.where(name), self._content_key, name, part):
+            content.write(chunk)
+        return content.getvalue()
+
+    def where(self, name: str) -> Path:
+        """Where the part lies, sealed or not."""
+        part = self._parts.get(name)
+        return self._plain.where(file_name(name, part) if part else name)
 
 
 def _opened(sealed: IO[bytes], content_key: bytes, name: str) -> Iterator[bytes]:
@@ -125,12 +156,5 @@ def _opened(sealed: IO[bytes], content_key: bytes, name: str) -> Iterator[bytes]
 
 def _make_key(path: Path) -> None:
     secret = ec.generate_private_key(ec.SECP256R1()).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    aside = path.with_name(f".{path.name}.new")
-    aside.unlink(missing_ok=True)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(secret)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
-    sync_folder(path.parent)
+    replace_file(path, secret, 0o600)

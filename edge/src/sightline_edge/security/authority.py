@@ -48,7 +48,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from sightline_contract.errors import ConfigError
-from sightline_edge.disk import sync_folder
+from sightline_edge.disk import replace_file, sync_folder, write_file
 
 PASSPHRASE_VARIABLE = "SIGHTLINE_CA_PASSPHRASE"  # noqa: S105 - the variable's name, not its value
 SIGNER_PASSPHRASE_VARIABLE = "SIGHTLINE_SIGNER_PASSPHRASE"  # noqa: S105
@@ -334,10 +334,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 def _append(path: Path, entry: Issued) -> None:
     """Add a line to the record by a whole new file: a power cut leaves the old one or the new one."""
-    aside = path.with_name(f"{path.name}.new")
-    _write_whole(aside, path.read_bytes() + json.dumps(asdict(entry)).encode() + b"\n", 0o600)
-    aside.replace(path)
-    sync_folder(path.parent)
+    replace_file(path, path.read_bytes() + json.dumps(asdict(entry)).encode() + b"\n", 0o600)
 
 
 def _publish_folder(folder: Path, files: dict[str, tuple[bytes, int]]) -> None:
@@ -346,7 +343,7 @@ def _publish_folder(folder: Path, files: dict[str, tuple[bytes, int]]) -> None:
     aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))  # mode 0700
     try:
         for name, (content, mode) in files.items():
-            _write_whole(aside / name, content, mode)
+            write_file(aside / name, content, mode)
         sync_folder(aside)
         if folder.exists():
             old = aside.with_name(f"{aside.name}.old")
@@ -358,12 +355,3 @@ def _publish_folder(folder: Path, files: dict[str, tuple[bytes, int]]) -> None:
         sync_folder(folder.parent)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-
-
-def _write_whole(path: Path, content: bytes, mode: int) -> None:
-    path.unlink(missing_ok=True)  # what a broken run left
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())

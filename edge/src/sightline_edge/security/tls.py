@@ -12,9 +12,7 @@ Sources: RFC 8446; RFC 9325 (recommended use of TLS); RFC 6125 (host names); Ope
 """
 
 import itertools
-import os
 import ssl
-import stat
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -24,6 +22,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from sightline_contract.errors import ConfigError
 from sightline_edge.config import Tls
+from sightline_edge.disk import require_private
 
 # A suite of TLS 1.2 that cannot be used without a pre-shared key.
 _NO_TLS_1_2 = "ECDHE-PSK-CHACHA20-POLY1305"
@@ -96,11 +95,7 @@ def common_name(tls: Tls) -> str:
 
 def _check_key(tls: Tls, certificate: x509.Certificate) -> None:
     content = _read(tls.key)
-    status = tls.key.stat()
-    # As PostgreSQL's client has it: the owner's alone, or root's with a group, which is how service managers hand keys over.
-    forbidden = 0o027 if status.st_uid == 0 and os.geteuid() != 0 else 0o077
-    if stat.S_IMODE(status.st_mode) & forbidden:
-        raise ConfigError(f"{tls.key}: others may read it (mode {stat.S_IMODE(status.st_mode):04o}): chmod 600 {tls.key}")
+    require_private(tls.key)
     try:
         key = load_pem_private_key(content, None)
     except TypeError as error:

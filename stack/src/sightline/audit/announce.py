@@ -17,7 +17,7 @@ from sightline.services import default_home
 from sightline_contract.errors import BrokerError, StorageError
 from sightline_contract.events import AuditRecord
 from sightline_contract.topics import AUDIT
-from sightline_edge.disk import sync_folder
+from sightline_edge.disk import sync_folder, write_file
 
 PENDING: Final = "audit-pending"
 _TIMEOUT_S: Final = 10.0
@@ -56,10 +56,7 @@ def keep(folder: Path, record: AuditRecord) -> Path:
     aside = path.with_suffix(f".{os.getpid()}.new")
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with aside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        write_file(aside, content)
         aside.replace(path)
         sync_folder(folder)
     except OSError as error:

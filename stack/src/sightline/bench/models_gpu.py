@@ -208,7 +208,8 @@ def measure_one(kit: Path, folder: Path, variant: Variant, span_s: float) -> dic
         told["parity"] = asdict(parity) | {"refused": parity.failure(BARS[variant.options.precision])}
     card = load_card(folder)
     pictures = _pictures(golden.frames, card.input, most)
-    backends = [TensorRtBackend(folder / ENGINE_PART, card, target) for _ in range(2)]
+    engine = folder / ENGINE_PART
+    backends = [TensorRtBackend(engine.read_bytes(), engine, card, target) for _ in range(2)]
     for batch in BATCHES:
         if least <= batch <= most:
             told["batches"][str(batch)] = figures(backends, pictures[:batch], span_s)

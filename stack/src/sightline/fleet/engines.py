@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from sightline_contract.model_card import ModelCard, load_card
+from sightline_contract.model_files import ModelFiles
 from sightline_contract.targets import Target
 from sightline_edge.detector import Detector
 from sightline_edge.frame import Pixels
@@ -61,10 +62,10 @@ class Engines:
     def __init__(self) -> None:
         self._detectors: dict[str, Detector] = {}
 
-    def load(self, folder: Path, target: Target | None = None) -> SharedEngine:
-        """An engine of a model folder, as a node's agent asks for it; raises ModelError or ConfigError."""
+    def load(self, files: Path | ModelFiles, target: Target | None = None) -> SharedEngine:
+        """An engine of a model, as a node's agent asks for it; raises ModelError or ConfigError."""
         del target  # of either kind of hardware: this machine runs it
-        digest = load_card(folder).digest
+        digest = load_card(files).digest
         if digest not in self._detectors:
-            self._detectors[digest] = Detector(folder, _MIN_SCORE, 1, MAX_BATCH)
+            self._detectors[digest] = Detector(files, _MIN_SCORE, 1, MAX_BATCH)
         return SharedEngine(self._detectors[digest])

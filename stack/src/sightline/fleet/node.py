@@ -10,7 +10,8 @@ from sightline.fleet.engines import Engines, SharedEngine
 from sightline.fleet.scenes import Pictures
 from sightline_contract.detection_pb2 import DetectionBatch
 from sightline_contract.manifest import GOLDEN_PART
-from sightline_contract.parity import BARS, check_parity, read_golden
+from sightline_contract.model_files import ModelFiles
+from sightline_contract.parity import BARS, check_parity, parse_golden
 from sightline_contract.rollout import DesiredModels, ModelStatus
 from sightline_contract.targets import Target
 from sightline_edge.batching import Batcher, FrameDetections, Origin
@@ -149,7 +150,7 @@ class SimulatedNode:
         return batch
 
 
-def _check_parity(folder: Path, target: Target, engine: Engine) -> None:
-    golden = read_golden(folder / GOLDEN_PART)
+def _check_parity(files: ModelFiles, target: Target, engine: Engine) -> None:
+    golden = parse_golden(files.read(GOLDEN_PART), files.where(GOLDEN_PART))
     seen = [engine.detect([engine.prepare(frame)])[0] for frame in golden.frames]
     check_parity(golden, seen, BARS[target.precision], str(target))
