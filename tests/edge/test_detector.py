@@ -26,6 +26,13 @@ def test_pictures_of_several_cameras_go_through_the_model_at_once(make_model: Ca
     assert model.inference_percentile_ms(50) > 0
 
 
+def test_a_call_takes_what_the_given_clock_says(make_model: Callable[..., Path]) -> None:
+    times_s = iter([1.0, 1.25])
+    model = Detector(make_model(), 0.3, 1, 4, clock_s=lambda: next(times_s))
+    model.detect([model.prepare(np.zeros((32, 32, 3), np.uint8))])
+    assert list(model.inference_ms) == [250.0]
+
+
 def test_a_folder_that_is_no_model_says_how_to_get_one(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="sightline models pull"):
         detector(tmp_path)

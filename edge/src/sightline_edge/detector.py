@@ -3,7 +3,7 @@
 import hashlib
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,16 +27,24 @@ class Detector:
     """Finds objects in pictures. ``prepare`` may run in any thread, ``detect`` and ``see`` in one at a time."""
 
     def __init__(
-        self, model: Path | ModelFiles, min_score: float, threads: int, max_batch: int, target: Target | None = None
+        self,
+        model: Path | ModelFiles,
+        min_score: float,
+        threads: int,
+        max_batch: int,
+        target: Target | None = None,
+        clock_s: Callable[[], float] = time.perf_counter,
     ) -> None:
         """Load a model, mostly given by its folder; raises ModelError, ConfigError, TrustError or ToolMissingError.
 
         Without a ``target`` ONNX Runtime runs ``model.onnx`` on the CPU; with one its runtime runs the model's ``engine``,
         or ``model.onnx`` where there is none. Its ``thresholds.yaml``, if any, raises ``min_score``, and classes' own.
+        ``clock_s`` times inference.
         """
         files = files_of(model)
         self.card = load_card(files)
         self.target = target
+        self._clock_s = clock_s
         self.digest = hashlib.sha256(files.read(MODEL_FILE)).digest()
         if f"sha256:{self.digest.hex()}" != self.card.digest:
             where = files.where(MODEL_FILE)
@@ -72,10 +80,10 @@ class Detector:
         self._backend.close()
 
     def _run(self, pictures: Sequence[Prepared], min_score: float) -> list[Detections]:
-        started = time.perf_counter()
+        started_s = self._clock_s()
         try:
             outputs = self._backend.run([picture.tensor for picture in pictures])
-            self.inference_ms.append((time.perf_counter() - started) * 1000)
+            self.inference_ms.append((self._clock_s() - started_s) * 1000)
             return [
                 read_output(output, self.card, picture.placement, min_score)
                 for output, picture in zip(outputs, pictures, strict=True)

@@ -4,6 +4,7 @@ It is the one thing in which a simulated node is lighter than a real one. Every 
 node has its own record of what its model did.
 """
 
+import time
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
@@ -67,5 +68,6 @@ class Engines:
         del target  # of either kind of hardware: this machine runs it
         digest = load_card(files).digest
         if digest not in self._detectors:
-            self._detectors[digest] = Detector(files, _MIN_SCORE, 1, MAX_BATCH)
+            # A thread's own time: all nodes share this machine, and what else it does is no version's fault.
+            self._detectors[digest] = Detector(files, _MIN_SCORE, 1, MAX_BATCH, clock_s=time.thread_time)
         return SharedEngine(self._detectors[digest])
