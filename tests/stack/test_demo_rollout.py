@@ -1,6 +1,7 @@
 """A fleet of real agents, with the real broker, registry, bundle server and judge: one promotion, one rollback."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from sightline.demo.rollout import RolloutDemo, RolloutOptions
 from sightline.ports import free_port
 from sightline.results.terminal import plain_console
+from sightline_lakehouse.audit.log import AuditLog
 from sightline_models.rollout.steps import StepName
 
 pytestmark = [pytest.mark.kafka, pytest.mark.spark, pytest.mark.slow]
@@ -33,6 +35,9 @@ def test_a_good_version_reaches_every_node_and_one_that_is_bad_at_night_is_taken
     assert report.unserved_frames == 0
     assert "champion" in report.aliases[good.version]
     assert not {"champion", "canary"} & set(report.aliases[nightly.version])
+    assert re.match(r"\d{2} records, chain whole, last checkpoint at seq \d{2} signed by release$", report.audit)
+    kinds = {row.entry.kind for row in AuditLog(str(tmp_path / "rollout/work/tables")).rows()}
+    assert kinds >= {"model_registered", "rollout_started", "rollout_step"}
     written = json.loads((tmp_path / "rollout/summary.json").read_text())
     assert [each["end"] for each in written["rollouts"]] == ["completed", "rolled back"]
     assert (tmp_path / "rollout/rings.png").stat().st_size > 10_000

@@ -65,4 +65,4 @@ def test_an_unknown_job_is_told_with_the_known_ones(tmp_path: Path) -> None:
     config = write_config(tmp_path, "127.0.0.1:9092")
     done = run_script("-m", "sightline_streaming.cli", "--config", config, "--jobs", "tracking,count")
     assert done.returncode == 1
-    assert done.stderr == "error: job 'count': is not one of tracking, facts, alerts, archive, models\n"
+    assert done.stderr == "error: job 'count': is not one of tracking, facts, alerts, archive, audit, models\n"

@@ -23,7 +23,7 @@ from pyspark.sql.streaming.query import StreamingQuery
 from sightline_contract.camera import load_cameras
 from sightline_contract.errors import ConfigError, SightlineError, StageError
 from sightline_lakehouse.ddl import create_tables
-from sightline_streaming import alerts, archive, facts, models, tracking
+from sightline_streaming import alerts, archive, audit, facts, models, tracking
 from sightline_streaming.checkpoints import Checkpoints
 from sightline_streaming.config import JobConfig
 from sightline_streaming.failures import explain_failure
@@ -31,12 +31,13 @@ from sightline_streaming.job import Job, JobContext
 from sightline_streaming.kafka import require_topics
 from sightline_streaming.session import build_session
 
-JOBS: dict[str, Job] = {job.name: job for job in (tracking.JOB, facts.JOB, alerts.JOB, archive.JOB, models.JOB)}
-# The judge's process runs "models" beside its looks at the tables, so that one driver serves both; these run elsewhere.
-PIPELINE: tuple[str, ...] = tuple(name for name in JOBS if name != models.JOB.name)
+JOBS: dict[str, Job] = {job.name: job for job in (tracking.JOB, facts.JOB, alerts.JOB, archive.JOB, audit.JOB, models.JOB)}
+# The judge's process runs "models" beside its looks at the tables, so that one driver serves both; "archive" does what "audit"
+# does. These run elsewhere.
+PIPELINE: tuple[str, ...] = tuple(name for name in JOBS if name not in (models.JOB.name, audit.JOB.name))
 
 # Who must have taken everything before who: drain() follows it.
-_WAVES = (("tracking",), ("alerts",), ("facts", "archive", "models"))
+_WAVES = (("tracking",), ("alerts",), ("facts", "archive", "audit", "models"))
 
 _POLL_S = 0.2
 _LONGEST_BATCH_S = 600
@@ -63,6 +64,8 @@ class Application:
         unknown = [name for name in names if name not in JOBS]
         if unknown or not jobs:
             raise ConfigError(f"job {unknown[0] if unknown else ''!r}: is not one of {', '.join(JOBS)}")
+        if {archive.JOB.name, audit.JOB.name} <= set(names):
+            raise ConfigError("job 'audit': 'archive' keeps the audit log already: leave one of them out")
         self.config = config
         self._jobs = [given.get(job.name, job) for job in JOBS.values() if job.name in names]
         self._master = master

@@ -20,18 +20,20 @@ from pyspark.sql.streaming.query import StreamingQuery
 
 from sightline_contract.errors import TrustError
 from sightline_contract.topics import AUDIT, AUDIT_CHECKPOINTS
+from sightline_contract.topics import DEAD_LETTERS as DEAD_LETTERS_TOPIC
 from sightline_lakehouse.arrow import arrow_schema
 from sightline_lakehouse.audit.chain import GENESIS, Entry, Row, chained, continues, without_repetitions
 from sightline_lakehouse.audit.checkpoint import Checkpoint, Signer, checkpoint_row, load_authorities, opened
 from sightline_lakehouse.audit.log import AuditLog, Newest
 from sightline_lakehouse.ddl import is_local
-from sightline_lakehouse.tables import DEAD_LETTERS
+from sightline_lakehouse.tables import AUDIT_CHECKPOINTS as AUDIT_CHECKPOINTS_TABLE
+from sightline_lakehouse.tables import AUDIT_LOG, DEAD_LETTERS
 from sightline_streaming.archived import Received
 from sightline_streaming.audit_spark import SparkAuditLog
 from sightline_streaming.audited import entries_of
 from sightline_streaming.config import AuditConfig, KafkaConfig
 from sightline_streaming.delta_sink import BatchSink
-from sightline_streaming.job import JobContext
+from sightline_streaming.job import Job, JobContext
 from sightline_streaming.kafka import micro_batch_options, newest_message, read_topics
 from sightline_streaming.publisher import Outgoing, publish, publish_dead_letters
 
@@ -152,6 +154,16 @@ def start_audit(context: JobContext) -> StreamingQuery:
     # The log may be there already: whoever lost a checkpoint goes on with the chain, and does not begin another one.
     writer = writer.option("checkpointLocation", context.claim("archive-audit", [])).queryName("archive-audit")
     return writer.trigger(**context.trigger(config.trigger_s.archive)).start()
+
+
+# What the job archive does besides; alone where nothing else is archived. A log has one writer.
+JOB = Job(
+    "audit",
+    topics=(AUDIT, AUDIT_CHECKPOINTS, DEAD_LETTERS_TOPIC),
+    tables=(AUDIT_LOG, AUDIT_CHECKPOINTS_TABLE, DEAD_LETTERS),
+    start=lambda context: (start_audit(context),),
+    reads_cameras=False,
+)
 
 
 def _place(entry: Entry) -> tuple[str, int]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from sightline.audit.announce import PENDING, send_pending
-from sightline.audit.verifying import Broker, Verdict, verify_log
+from sightline.audit.verifying import Broker, verify_log, whole_line
 from sightline.broker import DEFAULT_PORT
 from sightline.ports import LOOPBACK
 from sightline.services import default_home
@@ -65,17 +65,7 @@ def verify(
         raise TrustError(
             f"{verdict.rows} records, chain NOT whole: {len(verdict.findings)} findings; keep a copy of the tables"
         )
-    typer.echo(_whole(verdict, trusted=trust is not None))
-
-
-def _whole(verdict: Verdict, *, trusted: bool) -> str:
-    line = f"{verdict.rows} records, chain whole"
-    if verdict.last is None:
-        line += ", never signed: rows missing at the end, or a chain written anew, would not show"
-    else:
-        line += f", last checkpoint at seq {verdict.last.stated.seq} signed by {verdict.last.signer}"
-        line += "" if trusted else " (give --trust CA.pem to check who that is)"
-    return line + (f"; {verdict.waiting} messages of the topic are not in the log yet" if verdict.waiting else "")
+    typer.echo(whole_line(verdict, trusted=trust is not None))
 
 
 @audit_app.command()

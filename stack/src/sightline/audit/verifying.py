@@ -77,6 +77,17 @@ def verify_log(log: AuditLog, authorities: "list[Certificate] | None" = None, br
     return Verdict(verifier.rows, tuple(sorted(findings, key=lambda finding: finding.first)), last, waiting)
 
 
+def whole_line(verdict: Verdict, *, trusted: bool) -> str:
+    """What is said of a log without findings."""
+    line = f"{verdict.rows} records, chain whole"
+    if verdict.last is None:
+        line += ", never signed: rows missing at the end, or a chain written anew, would not show"
+    else:
+        line += f", last checkpoint at seq {verdict.last.stated.seq} signed by {verdict.last.signer}"
+        line += "" if trusted else " (give --trust CA.pem to check who that is)"
+    return line + (f"; {verdict.waiting} messages of the topic are not in the log yet" if verdict.waiting else "")
+
+
 def _of_table(log: AuditLog, authorities: "list[Certificate] | None") -> tuple[Checkpoints, list[Finding]]:
     found: Checkpoints = {}
     wrong = []

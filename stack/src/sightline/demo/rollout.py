@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from sightline.audit.verifying import whole_line
 from sightline.demo.layout import fresh_layout
 from sightline.demo.rollout_report import Report, print_report, write_summary
 from sightline.demo.stages import Stages
@@ -89,8 +90,17 @@ class RolloutDemo:
             outcomes = (first, second)
             marks = [mark for outcome in outcomes for mark in marks_of(outcome)]
             aliases = {f"{version.number}": version.aliases for version in site.registry.versions(MODEL)}
-            return Report(outcomes, tuple(fleet.samples), tuple(marks), aliases, fleet.unserved, self._stages.elapsed_s)
+            with self._stages.stage("verify the audit log"):
+                audit = _audited(site)
+            return Report(outcomes, tuple(fleet.samples), tuple(marks), aliases, fleet.unserved, self._stages.elapsed_s, audit)
 
     def _one(self, site: Site, fleet: Fleet, name: str, request: Request) -> Outcome:
         with self._stages.stage(name) as stage:
             return roll_out(site, fleet, request, lambda steps: stage.say(steps[-1].name.value if steps else "begun"))
+
+
+def _audited(site: Site) -> str:
+    verdict = site.audited()
+    if verdict.findings:
+        return f"NOT whole: {verdict.findings[0]}"
+    return whole_line(verdict, trusted=True)

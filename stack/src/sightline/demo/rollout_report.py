@@ -26,6 +26,7 @@ class Report:
     aliases: Mapping[str, tuple[str, ...]]  # by version, in the registry
     unserved_frames: int
     total_s: float
+    audit: str  # what verifying the audit log said
     picture: Path | None = None
 
 
@@ -39,6 +40,7 @@ def print_report(report: Report, summary: Path, console: Console) -> None:
             console.print(f"  {reason}", soft_wrap=True)
     named = ", ".join(f"{alias} {version}" for version, aliases in report.aliases.items() for alias in aliases)
     console.print(f"\nregistry: {named}; frames for which a node had no model: {report.unserved_frames}", soft_wrap=True)
+    console.print(f"audit log: {report.audit}", soft_wrap=True)
     console.print(f"{report.total_s:.0f} s; rings over time: {report.picture}; figures: {summary}", soft_wrap=True)
 
 
@@ -68,7 +70,7 @@ def write_summary(path: Path, report: Report) -> None:
     ]  # fmt: skip
     document = {
         "rollouts": rollouts, "aliases": dict(report.aliases), "unserved_frames": report.unserved_frames,
-        "total_s": report.total_s,
+        "audit": report.audit, "total_s": report.total_s,
     }  # fmt: skip
     with whole_file(path) as partial:
         partial.write_text(json.dumps(document, indent=2), encoding="utf-8")

@@ -14,6 +14,7 @@ from typing import Self
 
 import numpy as np
 
+from sightline.audit.verifying import Broker, Verdict, verify_log
 from sightline.broker import BrokerConfig
 from sightline.bundle_service import BundleService
 from sightline.fleet.detectors import Version as Simulated
@@ -27,6 +28,7 @@ from sightline.rollout.history import History
 from sightline.rollout.installation import judge_config
 from sightline.rollout.judge_service import JudgeService
 from sightline.rollout.plan_topic import PlanDesk
+from sightline.rollout.registry_door import announce
 from sightline.rollout.start import Beginning, Request
 from sightline.services import BrokerService, Service, launch_all
 from sightline_contract.errors import StageError
@@ -34,6 +36,8 @@ from sightline_contract.manifest import GOLDEN_PART
 from sightline_contract.parity import write_golden
 from sightline_edge.detector import Detector
 from sightline_edge.security import authority
+from sightline_lakehouse.audit.checkpoint import load_authorities
+from sightline_lakehouse.audit.log import AuditLog
 from sightline_models.compile.golden import GOLDEN_FRAMES, make_golden
 from sightline_models.registry import Registry, Version
 from sightline_models.rollout.plan import RolloutPlan
@@ -44,7 +48,7 @@ MODEL = "street"
 # Golden pictures are fine-grained: a version that fails on coarse ones passes the gate, as a rare fault does.
 _GOLDEN_GRAIN = 200
 _HOUR_US = 3_600_000_000
-_JUDGE_TIMEOUT_S = 120.0
+_JUDGE_TIMEOUT_S = _AUDIT_TIMEOUT_S = 120.0
 
 
 @dataclass(frozen=True)
@@ -68,12 +72,17 @@ class Site:
         self._registry_service = RegistryService(work / "mlflow", free_port())
         self._bundles = BundleService(work / "bundles", free_port())
         config = judge_config(work, options.broker_port, self._registry_service.uri)
-        self._judge = JudgeService(replace(config, look_s=options.look_s))
+        job = config.job | {"trigger_s": {"archive": 2.0}}
+        job["audit"] = {
+            "signer_certificate": str(self._release / "signer.pem"), "signer_key": str(self._release / "signer.key"),
+            "trust": str(self.trust),
+        }  # fmt: skip
+        self._judge = JudgeService(replace(config, job=job, look_s=options.look_s, audit=True))
         self._judge_child: Child | None = None
         self._started = ExitStack()
-        self.registry = Registry(self._registry_service.uri)
-        self.history = History(str(work / "tables"))
         self._kafka = KafkaConfig(bootstrap_servers=self._broker.config.bootstrap)
+        self.registry = Registry(self._registry_service.uri, announce=lambda record: announce(record, self._kafka))
+        self.history = History(str(work / "tables"))
 
     @property
     def bootstrap(self) -> str:
@@ -116,8 +125,7 @@ class Site:
 
     def begin(self, request: Request, now_us: int) -> RolloutPlan:
         """Sign and publish a rollout, as 'sightline models rollout start' does."""
-        folder = self.options.work / "release"
-        signer = Signer(folder / "signer.pem", folder / "signer.key", None)
+        signer = Signer(self._release / "signer.pem", self._release / "signer.key", None)
         return Beginning(request, self.registry, signer, _golden, now_us).run(PlanDesk(self._kafka), self.history)
 
     @property
@@ -130,6 +138,19 @@ class Site:
         """Where nodes fetch them."""
         return self._bundles.source
 
+    def audited(self) -> Verdict:
+        """The verdict on the audit log once all that was told is in it and signed; raises StageError if that takes too long."""
+        log = AuditLog(self._judge.config.job["table_root"])
+        authorities, broker = load_authorities(self.trust), Broker(self.bootstrap)
+        ends_s = time.monotonic() + _AUDIT_TIMEOUT_S
+        while time.monotonic() < ends_s:
+            verdict = verify_log(log, authorities, broker)
+            signed = verdict.last.stated.seq if verdict.last else 0
+            if verdict.findings or (not verdict.waiting and signed == verdict.rows):
+                return verdict
+            time.sleep(0.5)
+        raise StageError(f"the audit log had not all records within {_AUDIT_TIMEOUT_S:.0f} s: see {self._judge.config.work}")
+
     def keep_pace(self, fleet: Fleet) -> None:
         """Wait until the judge has seen all but the last ``lead_h`` of the fleet's time; raises StageError if it does not."""
         ends_s = time.monotonic() + _JUDGE_TIMEOUT_S
@@ -139,6 +160,11 @@ class Site:
             if time.monotonic() > ends_s:
                 raise StageError(f"the judge did not look within {_JUDGE_TIMEOUT_S:.0f} s: see {self._judge.config.work}")
             time.sleep(0.05)
+
+    @property
+    def _release(self) -> Path:
+        """Where the signer's files lie."""
+        return self.options.work / "release"
 
     @property
     def _lead_us(self) -> float:

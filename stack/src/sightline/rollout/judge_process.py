@@ -29,7 +29,7 @@ from sightline_contract.errors import SightlineError
 from sightline_contract.topics import AUDIT, MODEL_ROLLOUT, ROLLOUT_PLANS
 from sightline_lakehouse.ddl import create_tables
 from sightline_lakehouse.tables import MODEL_ROLLOUTS
-from sightline_streaming import models
+from sightline_streaming import audit, models
 from sightline_streaming.application import Application
 from sightline_streaming.config import JobConfig, load_job_config
 from sightline_streaming.kafka import await_topics
@@ -48,12 +48,17 @@ def run(
     look_s: float,
     to_stop: threading.Event,
     attested: Attested = no_policy,
+    *,
+    chain_audit: bool = False,
 ) -> None:
-    """Judge until ``to_stop`` is set; raises SightlineError where a streaming query fails."""
+    """Judge until ``to_stop`` is set; raises SightlineError where a streaming query fails.
+
+    ``chain_audit``: keep the audit log, too, where no job archive does.
+    """
     await_topics(config.kafka, [ROLLOUT_PLANS, MODEL_ROLLOUT, AUDIT, *models.JOB.topics], _BROKER_TIMEOUT_S)
     fleet = Fleet()
-    job = replace(models.JOB, start=partial(models.start, tell=fleet.take))
-    with Application(config, [job], master=_MASTER, jars=fetch_jars("spark")) as application:
+    jobs = [replace(models.JOB, start=partial(models.start, tell=fleet.take)), *([audit.JOB] if chain_audit else [])]
+    with Application(config, jobs, master=_MASTER, jars=fetch_jars("spark")) as application:
         _listen(to_stop)
         create_tables(application.spark, config.table_root, (MODEL_ROLLOUTS,))
         fleet.take(latest_statuses(application.spark, config.table_root))
@@ -101,7 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             registry = RegistryDoor(options.registry, config.kafka)
         attested = attester(options.attest_policy, options.trust)
-        run(config, options.status, registry, options.look_s, threading.Event(), attested)
+        run(config, options.status, registry, options.look_s, threading.Event(), attested, chain_audit=options.audit)
     except SightlineError as error:
         traceback.print_exc()
         _write(options.status, {"state": "failed", "error": str(error)})
@@ -119,6 +124,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--registry", default="", metavar="URI", help="the model registry; none: aliases and tags wait")
     parser.add_argument("--attest-policy", type=Path, metavar="FILE", help="what statements of boot must say (YAML)")
     parser.add_argument("--trust", type=Path, metavar="FILE", help="the nodes' authority, for these statements (PEM)")
+    parser.add_argument("--audit", action="store_true", help="keep the audit log, too: for a site without the job archive")
     parser.add_argument("--look-s", type=float, default=LOOK_S, metavar="S", help="time between two looks")
     return parser
 

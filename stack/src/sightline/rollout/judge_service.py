@@ -23,6 +23,7 @@ class JudgeConfig:
     job: dict[str, Any]  # a JobConfig as its YAML file holds it
     registry: str = ""
     look_s: float = 2.0
+    audit: bool = False  # keeps the audit log, too, where no job archive does
 
     @property
     def job_path(self) -> Path:
@@ -72,6 +73,7 @@ def launch_judge(config: JudgeConfig, *, tied: bool) -> Child:
     config.status_path.unlink(missing_ok=True)
     command: list[str | Path] = [sys.executable, "-m", "sightline.rollout.judge_process", "--config", config.job_path]
     command += ["--status", config.status_path, "--registry", config.registry, "--look-s", str(config.look_s)]
+    command += ["--audit"] if config.audit else []
     # Spark looks for Java by itself otherwise, and may find another one.
     environment = {"JAVA_HOME": str(find_java().home)}
     log = config.work / "judge.log"
