@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from sightline_contract.agreement import Agreement
 from sightline_models.judge.dispersion import Dispersion
 from sightline_models.judge.figures import Arm, ArmWindow, ShadowWindow
-from sightline_models.judge.metrics import LABELS, Sample, Series, series_of
+from sightline_models.judge.metrics import DOWNSTREAM, LABELS, Sample, Series, series_of
 from sightline_models.judge.pairs import Offset, Pair, hour_of
 from sightline_models.judge.rules import Rules
 from sightline_models.judge.verdict import Decision, Verdict
@@ -71,7 +71,7 @@ def _compared(windows: Sequence[ShadowWindow], rules: Rules) -> list[Series]:
     pairs = [_pair(window) for window in windows]
     # Both saw the same objects: what differs is the models' and no luck of the draw.
     series = series_of(pairs, Offset(), rules.model_copy(update={"margins": margins}), Dispersion())
-    return [one for one in series if one.name not in ("received_per_frame", "tracks_per_frame")]
+    return [one for one in series if one.name not in DOWNSTREAM]
 
 
 def _pair(window: ShadowWindow) -> Pair:
