@@ -8,6 +8,7 @@ from judge_rates import SCENARIOS, decided
 
 from sightline_models.judge.figures import Arm, ArmWindow
 from sightline_models.judge.judge import judge
+from sightline_models.judge.metrics import error_rate
 from sightline_models.judge.rules import Rules
 from sightline_models.judge.verdict import Cohort, Decision, Verdict
 
@@ -231,3 +232,9 @@ def test_the_order_of_windows_does_not_matter_and_open_ones_do_not_count() -> No
     now_us = arms.START_US + HOUR_US + 60 * 10**6
     closed = [w for w in windows if w.start_us + w.window_s * 1e6 <= now_us]
     assert judge(windows[::-1], RULES, now_us, _cohort(), before) == judge(closed, RULES, now_us, _cohort(), before)
+
+
+def test_an_error_rate_is_the_share_of_all_frames_that_the_model_was_given() -> None:
+    _, windows = arms.windows_of(1, hours=1)
+    assert error_rate(replace(windows[0], frames=40, errors=60)) == 0.6
+    assert error_rate(replace(windows[0], frames=0, errors=60)) == 1

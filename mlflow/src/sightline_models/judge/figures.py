@@ -25,7 +25,7 @@ class ArmWindow:
     nodes: int  # that reported
     # From nodes' reports (the live model's figures):
     frames: int
-    errors: int
+    errors: int  # frames on which the model failed; they are not among ``frames``
     detections: int
     score_counts: tuple[int, ...]  # rollout.SCORE_BINS
     class_counts: Mapping[str, int]

@@ -65,7 +65,7 @@ DOWNSTREAM = ("received_per_frame", "received_score_ks", "received_class_mix", "
 
 def error_rate(window: ArmWindow) -> float:
     """Frames on which the model failed, of those that it was given."""
-    return window.errors / max(window.frames, window.errors, 1)
+    return window.errors / max(window.frames + window.errors, 1)
 
 
 def detections_per_frame(window: ArmWindow) -> float:
@@ -135,7 +135,7 @@ def _has_frames(pair: Pair, least: int) -> bool:
 
 
 def _has_attempts(pair: Pair, least: int) -> bool:
-    return max(pair.canary.frames, pair.canary.errors) >= least and max(pair.control.frames, pair.control.errors) >= least
+    return min(arm.frames + arm.errors for arm in (pair.canary, pair.control)) >= least
 
 
 def _has_detections(pair: Pair, least: float) -> bool:

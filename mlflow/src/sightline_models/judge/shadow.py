@@ -79,7 +79,7 @@ def _pair(window: ShadowWindow) -> Pair:
         window.start_us, window.window_s, Arm.CANARY, window.nodes, window.frames, window.errors, window.detections,
         window.score_counts, window.class_counts, window.latency_counts,
     )  # fmt: skip
-    frames = max(window.frames, window.errors)
+    frames = window.frames + window.errors
     live = ArmWindow(
         window.start_us, window.window_s, Arm.CONTROL, window.nodes, frames, 0, window.live_detections,
         window.live_score_counts, window.live_class_counts, window.live_latency_counts,
