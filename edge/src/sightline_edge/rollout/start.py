@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sightline_contract.errors import ModelError, StorageError, TrustError
-from sightline_contract.manifest import Manifest, payload_of, read_envelope, read_manifest
+from sightline_contract.manifest import Manifest
 from sightline_contract.rollout import ModelRef
 from sightline_edge.config import ModelsConfig
 from sightline_edge.rollout.models import Engine, Load, Loaded, one_line
@@ -46,7 +46,7 @@ class Start:
     store: Store
     config: ModelsConfig
     load: Load
-    resume: Callable[[str, int, str], Manifest]  # envelope, number and digest as they were served; raises TrustError
+    resume: Callable[[str, str], Manifest]  # envelope, and digest of the manifest that was served; raises TrustError
 
     def live(self) -> Loaded | None:
         """The model that serves, the one before it where that cannot be; None stands for the node's own.
@@ -77,8 +77,7 @@ class Start:
         if envelope is None:
             raise TrustError("disk: the model is not there: it is fetched again")
         # What is on the disk is not believed: the record's digest is, and the signature on the day of issue.
-        number = read_manifest(payload_of(read_envelope(envelope))).number
-        return self.resume(envelope, number, f"sha256:{name}")
+        return self.resume(envelope, f"sha256:{name}")
 
     def _put_back(self, name: str, error: Exception) -> None:
         state: State = self.store.state
