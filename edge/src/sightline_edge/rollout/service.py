@@ -86,7 +86,7 @@ def blurred_classes(config: NodeConfig, card: ModelCard) -> BlurredClasses:
 
 
 def check_golden(folder: Path, target: Target, engine: Engine) -> None:
-    """The parity gate of a bundle's golden clip; raises ModelError."""
+    """The parity gate of a bundle's golden clip; raises ParityError."""
     if not isinstance(engine, Detector):
         raise TypeError(f"parity is checked of a Detector, not of {type(engine).__name__}")
     golden = read_golden(folder / GOLDEN_PART)
