@@ -58,8 +58,8 @@ def test_a_version_shows_what_was_compiled_and_what_was_refused(clip: Path, tmp_
     refused = target_here("onnxruntime:int8")
     log_parity(registry, version, refused, passed=False, figures={"reason": "cells: sees other things"})
     shown = sightline("show", version.name, "1", "--registry", uri)
-    size_mb = (out / "engine").stat().st_size / 1e6
-    made = rf"  {target_here('openvino:fp32')}: built in \d+\.\d s, {size_mb:.1f} MB, agreement 1\.000"
+    size_kb = (out / "engine").stat().st_size / 1000
+    made = rf"  {target_here('openvino:fp32')}: built in \d+\.\d s, {size_kb:,.0f} kB, agreement 1\.000"
     assert re.search(rf"engines\n  {refused}: refused: cells: sees other things\n{made}\n", shown.stdout), shown.stdout
 
 

@@ -159,7 +159,7 @@ def _compiled(figures: "Figures") -> str:
     size = float(figures["engine_bytes"])
     told = [
         f"built in {float(figures['build_s']):.1f} s",
-        f"{size / 1e6:.1f} MB" if size else "the ONNX file as it is",
+        f"{size / 1000:,.0f} kB" if size else "the ONNX file as it is",
         f"agreement {float(figures['parity_agreement']):.3f}",
     ]
     if "map50" in figures:
