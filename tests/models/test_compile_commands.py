@@ -11,6 +11,8 @@ from sightline_contract.errors import ConfigError, ModelError, SightlineError, T
 from sightline_models.compile.golden import split_clip
 from sightline_models.compile.gpu import gpu_architecture
 from sightline_models.compile.targets import possible_targets, target_here
+from sightline_models.registry import Registry
+from sightline_models.registry_engines import log_parity
 
 
 def has_gpu() -> bool:
@@ -44,6 +46,21 @@ def test_the_command_makes_a_model_folder_and_tells_the_figures(clip: Path, tmp_
     assert done.returncode == 0, done.stderr
     assert sorted(path.name for path in out.iterdir()) == ["card.yaml", "engine", "golden.npz", "model.onnx"]
     assert re.search(r"parity_agreement +1\.0000", done.stdout)
+
+
+def test_a_version_shows_what_was_compiled_and_what_was_refused(clip: Path, tmp_path: Path) -> None:
+    folder, uri, out = write_cell_detector(tmp_path / "cells"), f"sqlite:///{tmp_path / 'mlflow.db'}", tmp_path / "out"
+    registry = Registry(uri)
+    version = registry.register(folder, "ada")
+    log_to = ("--log-to", f"{version.name}:1", "--registry", uri)
+    done = sightline("compile", folder, "--target", "openvino:fp32", "--clip", clip, "--out", out, *log_to)
+    assert done.returncode == 0, done.stderr
+    refused = target_here("onnxruntime:int8")
+    log_parity(registry, version, refused, passed=False, figures={"reason": "cells: sees other things"})
+    shown = sightline("show", version.name, "1", "--registry", uri)
+    size_kb = (out / "engine").stat().st_size / 1000
+    made = rf"  {target_here('openvino:fp32')}: built in \d+\.\d s, {size_kb:,.0f} kB, agreement 1\.000"
+    assert re.search(rf"engines\n  {refused}: refused: cells: sees other things\n{made}\n", shown.stdout), shown.stdout
 
 
 @pytest.mark.skipif(has_gpu(), reason="there is a GPU here")

@@ -14,6 +14,7 @@ import yaml
 from blob_detector import write_blob_detector
 from typer.testing import CliRunner
 
+from sightline.rollout.start import can_run
 from sightline_contract.errors import BrokerError, ModelError, RegistryError
 from sightline_contract.events import AuditRecord
 from sightline_contract.model_card import load_card
@@ -25,7 +26,6 @@ from sightline_models.registry import Registry, Version
 from sightline_models.registry_commands import add_registry_commands
 from sightline_models.registry_engines import (
     download_engine,
-    engine_figures,
     engine_targets,
     log_engine,
     log_parity,
@@ -209,15 +209,6 @@ def test_a_promotion_that_was_cut_off_is_finished_by_its_repetition(registry: Re
     assert (registry.version("blobs", 1).aliases, registry.version("blobs", 2).aliases) == (("previous",), ("champion",))
 
 
-def test_a_deleted_version_takes_its_aliases_along(registry: Registry, model: Callable[..., Path]) -> None:
-    folder = model()
-    registry.register(folder, "ada")
-    registry.delete("blobs", 1, "ada", "a mistake")
-    assert registry.versions("blobs") == []
-    assert registry.by_alias("blobs", "candidate") is None
-    assert registry.register(folder, "ada").number == 2
-
-
 def test_every_step_is_announced(registry: Registry, model: Callable[..., Path], audits: list[AuditRecord]) -> None:
     version = registry.register(model(), "ada", evaluation=EVALUATION)
     registry.promote("blobs", 1, "judge", "better in every ring")
@@ -257,22 +248,33 @@ def test_a_move_that_was_told_and_cut_off_is_told_again_as_the_same_and_one_back
     assert len(set(ids)) == 4
 
 
-def test_engines_and_their_parity_lie_with_the_version(registry: Registry, model: Callable[..., Path], tmp_path: Path) -> None:
+def test_engines_and_what_the_gates_said_lie_with_the_version(
+    registry: Registry, model: Callable[..., Path], tmp_path: Path
+) -> None:
     version = registry.register(model(), "ada")
     with pytest.raises(RegistryError, match=r"blobs version 1 has no engine for openvino-any-x86_64-fp16: compile it"):
         download_engine(registry, version, TARGET, tmp_path)
-    assert parity(registry, version, TARGET) is None
+    assert parity(registry, version) == {}
     (tmp_path / "engine").write_bytes(b"an engine")
-    log_engine(registry, version, TARGET, tmp_path / "engine", {"latency_p50_ms": 3.5, "builder": "a tool"})
-    log_parity(registry, version, TARGET, passed=False, figures={"agreement": 0.5})
+    log_engine(registry, version, TARGET, tmp_path / "engine")
+    log_parity(registry, version, TARGET, passed=True, figures={"build_s": 3.5, "builder": "a tool"})
     again = registry.version("blobs", 1)
     assert engine_targets(again) == [str(TARGET)]
     files = download_engine(registry, again, TARGET, tmp_path)
     assert [(each.name, each.read_bytes()) for each in files.iterdir()] == [("engine", b"an engine")]
-    assert engine_figures(registry, again, TARGET) == {"latency_p50_ms": 3.5, "builder": "a tool"}
-    assert parity(registry, again, TARGET) == {"passed": False, "agreement": 0.5}
-    assert again.tags[f"parity.{TARGET}"] == "refused"
-    assert registry.client.get_run(again.run_id).data.metrics[f"engines/{TARGET}/latency_p50_ms"] == 3.5
+    assert parity(registry, again) == {str(TARGET): {"passed": True, "build_s": 3.5, "builder": "a tool"}}
+    assert registry.client.get_run(again.run_id).data.metrics[f"parity/{TARGET}/build_s"] == 3.5
+
+
+def test_a_later_refusal_holds_and_a_rollout_leaves_the_target_out(registry: Registry, model: Callable[..., Path]) -> None:
+    version = registry.register(model(), "ada")
+    target = parse_target("openvino-any-x86_64-fp32")
+    for passed, figures in ((True, {"build_s": 3.5}), (False, {"reason": "sees other things"})):
+        assert can_run(registry.version("blobs", 1), str(target))
+        log_parity(registry, version, target, passed=passed, figures=figures)
+    again = registry.version("blobs", 1)
+    assert not can_run(again, str(target))
+    assert parity(registry, again) == {str(target): {"passed": False, "reason": "sees other things"}}
 
 
 def test_a_file_changed_in_the_store_is_refused(registry: Registry, model: Callable[..., Path], tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ def test_reports_and_batches_become_windows_of_two_versions(site: "Site") -> Non
     assert (control["nodes"], control["frames"], control["detections"]) == (2, 200, 400)
     assert (sum(canary["latency_counts"]), sum(control["score_counts"])) == (100, 400)
     assert (canary["received_frames"], canary["received_detections"], canary["tracks"]) == (10, 10, None)
-    assert canary["received_class_counts"] == {"person": 10}
+    assert (canary["received_class_counts"], sum(canary["received_score_counts"])) == ({"person": 10}, 10)
 
     shadows = shadow_windows(spark, root, Side(NEW, frozenset([a, b])), SPAN)
     assert [row["nodes"] for row in shadows] == [1, 1]

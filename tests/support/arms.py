@@ -109,10 +109,12 @@ def _window(rng, arm, nodes, street, state, version, start_us, window_s, hour) -
     slow = np.bincount(np.searchsorted(LATENCY_EDGES_MS, latency), minlength=len(LATENCY_EDGES_MS) + 1)
     detections = int(counts.sum())
     errors = int(rng.binomial(frames, version.error_rate))
+    histogram, mix = tuple(counts.tolist()), dict(zip(CLASSES, kinds.tolist(), strict=True))
     return ArmWindow(
-        start_us, window_s, arm, nodes, frames - errors, errors, detections, tuple(counts.tolist()),
-        dict(zip(CLASSES, kinds.tolist(), strict=True)), tuple((slow * max(frames // 400, 1)).tolist()),
-        received_frames=frames - errors, received_detections=detections, tracks=objects,
+        start_us, window_s, arm, nodes, frames - errors, errors, detections, histogram, mix,
+        tuple((slow * max(frames // 400, 1)).tolist()),
+        received_frames=frames - errors, received_detections=detections, received_score_counts=histogram,
+        received_class_counts=mix, tracks=objects,
     )  # fmt: skip
 
 

@@ -4,7 +4,6 @@ The models see a person on the left in red pictures and a car on the right in bl
 """
 
 import base64
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -12,25 +11,22 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import yaml
+from bundles import CPU, DAY_US, make_site, model_folder
 from onnx import TensorProto, helper, numpy_helper
 
-from sightline_contract.manifest import GOLDEN_PART, Envelope, Manifest, Thresholds, manifest_digest, write_envelope
+from sightline_contract.manifest import Envelope, Manifest, Thresholds, manifest_digest, write_envelope
 from sightline_contract.model_files import ModelFiles
-from sightline_contract.parity import BARS, Golden, Seen, check_parity, parse_golden, write_golden
+from sightline_contract.parity import Golden, Seen, write_golden
 from sightline_contract.rollout import Assignment, DesiredModels
-from sightline_contract.targets import Precision, Runtime, Target
+from sightline_contract.targets import Target
 from sightline_edge.config import ModelsConfig
 from sightline_edge.detector import Detector
 from sightline_edge.rollout.agent import Agent, Tools
 from sightline_edge.rollout.models import Engine
-from sightline_edge.security.authority import Authority, init
+from sightline_edge.rollout.service import check_golden
 from sightline_models.bundle import build_bundle
-from sightline_models.signing import Signer
 
-CPU = Target(runtime=Runtime.ONNXRUNTIME, version="any", architecture="x86_64", precision=Precision.FP32)
 NOW_US = 1_800_000_000_000_000
-DAY_US = 24 * 3600 * 1_000_000
 RED = np.full((48, 64, 3), (0, 0, 255), np.uint8)
 BLUE = np.full((48, 64, 3), (255, 0, 0), np.uint8)
 BLACK = np.zeros((48, 64, 3), np.uint8)
@@ -89,30 +85,13 @@ def picture_model(
 
 def write_model(folder: Path, version: str, model: onnx.ModelProto | None = None, **card: object) -> Path:
     """A model folder; keywords override entries of its card."""
-    folder.mkdir(parents=True)
     content = (model or picture_model()).SerializeToString()
-    (folder / "model.onnx").write_bytes(content)
-    entries = {
-        "name": "pictures",
-        "version": version,
-        "source": "test",
-        "licence": "none",
-        "digest": f"sha256:{hashlib.sha256(content).hexdigest()}",
-        "input": {"name": "image", "size": [16, 16], "layout": "NHWC", "channels": "RGB", "resize": "stretch"},
-        "output": {"name": "found", "decode": "boxes_score_class"},
-    }
-    (folder / "card.yaml").write_text(yaml.safe_dump(entries | card))
-    return folder
+    entries = {"name": "pictures", "version": version, "output": {"name": "found", "decode": "boxes_score_class"}}
+    return model_folder(folder, content, **entries | card)
 
 
 def detector(model: Path | ModelFiles, target: Target | None = None) -> Detector:
     return Detector(model, 0.1, 1, 4, target)
-
-
-def check_golden(files: ModelFiles, target: Target, engine: Engine) -> None:
-    assert isinstance(engine, Detector)
-    golden = parse_golden(files.read(GOLDEN_PART), files.where(GOLDEN_PART))
-    check_parity(golden, engine.see(golden.frames, golden.min_score), BARS[target.precision], engine.card.version)
 
 
 @dataclass(frozen=True)
@@ -141,13 +120,11 @@ class Site:
 
     def __init__(self, folder: Path, now_us: int = NOW_US) -> None:
         self.now_us = now_us
-        begin = datetime.fromtimestamp(now_us / 1e6, UTC) - timedelta(days=30)
-        init(folder / "authority", None, begin)
-        made = Authority(folder / "authority", None).issue("signer", folder / "pki", begin, signer=True)
-        self.trust = made / "ca.pem"
-        self.signer = Signer(made / "signer.pem", made / "signer.key", None)
+        made = make_site(folder, datetime.fromtimestamp(now_us / 1e6, UTC) - timedelta(days=30))
+        self.trust = folder / "pki" / "ca.pem"
+        self.signer = made.signer()
         self.folder = folder
-        self.store = folder / "store"
+        self.store = made.store
         self._golden = 0
 
     def bundle(

@@ -44,6 +44,7 @@ class SiteOfModels:
     """A site's folder: ``pki``, ``release`` (signer.pem, signer.key), ``gate`` (a node), ``store``."""
 
     folder: Path
+    begin: datetime = NOW  # of its certificates
 
     @property
     def trust_pem(self) -> bytes:
@@ -54,7 +55,7 @@ class SiteOfModels:
         return self.folder / "store"
 
     def issue(self, name: str, **options: Any) -> Path:
-        return Authority(self.folder / "pki", None).issue(name, self.folder, NOW, **options)
+        return Authority(self.folder / "pki", None).issue(name, self.folder, self.begin, **options)
 
     def signer(self, name: str = "release") -> Signer:
         return Signer(self.folder / name / "signer.pem", self.folder / name / "signer.key", None)
@@ -82,10 +83,10 @@ class SiteOfModels:
         return Trusted(self.trust_pem, (CPU,), **kept)
 
 
-def make_site(folder: Path) -> SiteOfModels:
+def make_site(folder: Path, begin: datetime = NOW) -> SiteOfModels:
     """A new authority, with one signer and one node."""
-    init(folder / "pki", None, NOW)
-    site = SiteOfModels(folder)
+    init(folder / "pki", None, begin)
+    site = SiteOfModels(folder, begin)
     site.issue("release", signer=True)
     site.issue("gate")
     return site

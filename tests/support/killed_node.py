@@ -9,11 +9,12 @@ import sys
 import time
 from pathlib import Path
 
-from bundle_rig import CPU, RED, check_golden, detector
+from bundle_rig import CPU, RED, detector
 
 from sightline_contract.rollout import DesiredModels
 from sightline_edge.config import ModelsConfig
 from sightline_edge.rollout.agent import Agent, Tools
+from sightline_edge.rollout.service import check_golden
 
 
 def main() -> None:

@@ -218,11 +218,13 @@ final as (
         scores.mean_score,
         latencies.latency_ms_p50,
         latencies.latency_ms_p95,
-        sums.errors / nullif(sums.frames, 0) as errors_per_frame,
+        sums.errors / nullif(sums.frames + sums.errors, 0) as errors_per_frame,
         sums.seen_by_both / nullif(sums.seen_by_either, 0) as agreement,
 
         -- as it reached the centre, and what the tracker made of it
-        received_sums.detections_received / nullif(received_sums.frames_received, 0) as received_per_frame,
+        -- of the frames that the nodes analysed: a frame that never came is one without detections
+        received_sums.detections_received
+        / nullif(greatest(sums.frames, received_sums.frames_received), 0) as received_per_frame,
         tracks.tracks
 
     from sums

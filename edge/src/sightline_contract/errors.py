@@ -6,6 +6,7 @@
     ├── SourceError           a video, stream or image folder that cannot be read
     ├── StateError            a streaming job's saved state that cannot be read
     ├── ModelError            a model file, card or catalogue entry that cannot be used
+    │   ├── ParityError       an engine that does not see what its model sees
     │   └── TrustError        a bundle that must not be used: unsigned, expired, older, damaged, for another target
     ├── RegistryError         the model registry does not answer, refuses, or holds something else than it should
     ├── BrokerError           Kafka does not answer, or refuses
@@ -42,6 +43,10 @@ class StateError(SightlineError):
 
 class ModelError(SightlineError):
     """A model file, card or catalogue entry that cannot be used."""
+
+
+class ParityError(ModelError):
+    """An engine that does not see what its model sees."""
 
 
 class TrustError(ModelError):

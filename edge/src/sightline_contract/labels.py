@@ -17,7 +17,6 @@ COCO_80: tuple[str, ...] = (
     "microwave", "oven", "toaster", "sink", "refrigerator", "book", "clock", "vase", "scissors", "teddy bear",
     "hair drier", "toothbrush",
 )  # fmt: skip
-FIRST_SITE_CLASS = len(COCO_80)
 UNKNOWN_CLASS = 255
 
 

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sightline_contract.agreement import Agreement, compare
-from sightline_contract.errors import ModelError, StorageError
+from sightline_contract.errors import ModelError, ParityError, StorageError
 from sightline_contract.targets import Precision
 
 Pixels = npt.NDArray[np.uint8]
@@ -128,12 +128,12 @@ def measure_parity(golden: Golden, seen: Sequence[Found], sure_score: float = 0.
 
 
 def check_parity(golden: Golden, seen: Sequence[Found], bars: Bars, what: str) -> Parity:
-    """The engine's parity; raises ModelError where it is below ``bars``, or where the clip can tell nothing."""
+    """The engine's parity; raises ParityError where it is below ``bars``, ModelError where the clip can tell nothing."""
     parity = measure_parity(golden, seen, bars.sure_score)
     if not parity.sure_golden:
         raise ModelError(f"{what}: the golden clip shows the model nothing, so it can tell nothing: take another clip")
     if failure := parity.failure(bars):
-        raise ModelError(
+        raise ParityError(
             f"{what}: does not see what the model sees ({failure}; {parity.missed} of {parity.sure_golden} objects missed, "
             f"{parity.added} added): compile it again, or at a higher precision"
         )

@@ -67,7 +67,7 @@ class Figures(Message):
     model_version: str
     slot: Slot
     frames: Annotated[int, Field(ge=0)]
-    errors: Annotated[int, Field(ge=0)]  # frames on which the model failed
+    errors: Annotated[int, Field(ge=0)]  # frames on which the model failed; they are not among ``frames``
     detections: Annotated[int, Field(ge=0)]
     score_counts: tuple[int, ...]  # SCORE_BINS
     class_counts: dict[str, int]

@@ -1,6 +1,6 @@
 """Tables as Arrow schemas, for every reader and writer that is not Spark.
 
-Spark SQL's type names, the only ones that tables.py uses, become Arrow types; each field carries its description in the
+Spark SQL's type names, the only ones that ``tables`` uses, become Arrow types; each field carries its description in the
 metadata key that Delta calls ``comment``.
 """
 
@@ -24,14 +24,14 @@ _TYPES: Final = {
 
 
 def arrow_type(spark_type: str) -> pa.DataType:
-    """The Arrow type of a Spark SQL type name; raises KeyError for one that tables.py does not use."""
+    """The Arrow type of a Spark SQL type name; raises KeyError for one that ``tables`` does not use."""
     if spark_type.startswith("array<"):
         return pa.list_(pa.field("element", arrow_type(spark_type.removeprefix("array<").removesuffix(">"))))
     return _TYPES[spark_type]
 
 
 def spark_type(arrow: pa.DataType) -> str:
-    """The Spark SQL type name of an Arrow type; Arrow's own name for one that tables.py does not use."""
+    """The Spark SQL type name of an Arrow type; Arrow's own name for one that ``tables`` does not use."""
     if pa.types.is_list(arrow):
         return f"array<{spark_type(arrow.value_type)}>"
     return next((name for name, known in _TYPES.items() if known.equals(arrow)), str(arrow))

@@ -1,6 +1,6 @@
 """Creating the tables below a table root, and showing them to SQL users by name.
 
-A root is a folder or an object store's address; every table's place below it is in tables.py. Creating is idempotent. A
+A root is a folder or an object store's address; every table's place below it is in ``tables``. Creating is idempotent. A
 table that an earlier release made gets the columns that it lacks where they may be NULL, which no row of it and no reader of
 it minds; one that differs otherwise is refused. A folder gets its tables from delta-rs, which takes milliseconds where Spark
 takes a second a table and a JVM; an object store gets them from Spark, whose commits there must have a single kind of

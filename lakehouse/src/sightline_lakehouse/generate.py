@@ -1,6 +1,6 @@
 """Files of the repository that are made from the table definitions: expectation suites and dbt's sources.
 
-``python -m sightline_lakehouse.generate`` writes them again after a change of tables.py; a test holds them equal.
+``python -m sightline_lakehouse.generate`` writes them again after a change of ``tables``; a test holds them equal.
 """
 
 import json

@@ -68,7 +68,7 @@ def _checked(
     except VerificationError as error:
         reason = str(error).split(" (encountered")[0].removeprefix("validation failed: ")
         raise TrustError(f"signature: its certificate is not to be believed: {reason}") from error
-    except (ValueError, IndexError) as error:
+    except (ValueError, IndexError, x509.InvalidVersion) as error:
         raise TrustError("signature: its certificate cannot be read") from error
     key = certificate.public_key()
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):

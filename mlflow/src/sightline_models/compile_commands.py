@@ -10,6 +10,7 @@ import typer
 from sightline_contract.errors import ConfigError, ModelError
 from sightline_contract.model_card import CARD_FILE, load_card
 from sightline_contract.parity import Pixels
+from sightline_contract.targets import Target
 from sightline_models.compile.golden import CALIBRATION_FRAMES, GOLDEN_FRAMES, OpenDetector, split_clip
 
 if TYPE_CHECKING:
@@ -72,14 +73,18 @@ def add_compile_commands(app: typer.Typer, tools: CompileTools) -> None:
             folder, wanted, split_clip(frames, str(clip)), out or tools.compiled / f"{card.name}-{wanted}",
             tools.compiled / "timings", tools.open_detector, accuracy, level,
         )  # fmt: skip
-        done = compile_model(order, _logger(log_to, registry, card.digest) if log_to else None)
+        log, log_refusal = _loggers(log_to, registry, card.digest, wanted) if log_to else (None, None)
+        done = compile_model(order, log, log_refusal)
         typer.echo(done.folder)
         for name, value in done.figures().items():
             typer.echo(f"  {name:<22} {value:.4f}" if isinstance(value, float) else f"  {name:<22} {value}")
 
 
-def _logger(text: str, uri: str, digest: str) -> "Callable[[Compiled], None]":
-    """Keeps what was compiled with a version of the registry; raises where that version is of another model."""
+def _loggers(text: str, uri: str, digest: str, target: Target) -> "tuple[Callable[[Compiled], None], Callable[[str], None]]":
+    """Keep with a version of the registry what was compiled, or why it was refused.
+
+    Raises ConfigError where that version is none, ModelError where it is of another model.
+    """
     from sightline_models.registry import Registry
     from sightline_models.registry_engines import log_engine, log_parity
 
@@ -92,9 +97,11 @@ def _logger(text: str, uri: str, digest: str) -> "Callable[[Compiled], None]":
         raise ModelError(f"--log-to {text}: has digest {version.digest} and this model {digest}: give the version that it is")
 
     def log(done: "Compiled") -> None:
-        figures = done.figures()
         if done.engine is not None:
-            log_engine(registry, version, done.target, done.engine, figures)
-        log_parity(registry, version, done.target, passed=True, figures=figures)
+            log_engine(registry, version, target, done.engine)
+        log_parity(registry, version, target, passed=True, figures=done.figures())
 
-    return log
+    def log_refusal(reason: str) -> None:
+        log_parity(registry, version, target, passed=False, figures={"reason": reason})
+
+    return log, log_refusal

@@ -186,15 +186,6 @@ class Registry:
                 self._move(name, alias, None, actor, reason)
         return self.version(name, number)
 
-    def delete(self, name: str, number: int, actor: str, reason: str = "") -> None:
-        """Delete a version, its aliases before it: MLflow leaves them pointing nowhere."""
-        version = self.version(name, number)
-        for alias in version.aliases:
-            self._move(name, alias, None, actor, reason)
-        with self._talking():
-            self.client.delete_model_version(name, str(number))
-            self.client.delete_run(version.run_id)
-
     def set_tag(self, version: Version, key: str, value: str) -> None:
         """Set a tag of the version."""
         with self._talking():

@@ -2,7 +2,7 @@
 
 import getpass
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +18,7 @@ from sightline_models.pull import pull_file
 if TYPE_CHECKING:
     from sightline_models.evaluation import Evaluation, OpenDetector
     from sightline_models.registry import Registry, Version
+    from sightline_models.registry_engines import Figures
 
 _NONE = "-"
 
@@ -54,7 +55,7 @@ def add_registry_commands(
 
     @app.command("show")
     def show_command(name: str, version: int, registry: Annotated[str, uri_option] = default_uri) -> None:
-        """Show one version: card, digest, aliases, evaluation, engines."""
+        """Show one version: card, digest, aliases, evaluation, engines with build time, size and parity."""
         typer.echo(_described(commands.open(registry), name, version))
 
     @app.command("alias")
@@ -126,7 +127,7 @@ def _table(versions: "Sequence[Version]") -> str:
 
 
 def _described(registry: "Registry", name: str, number: int) -> str:
-    from sightline_models.registry_engines import engine_targets
+    from sightline_models.registry_engines import parity
 
     version = registry.version(name, number)
     card = registry.card(version)
@@ -140,10 +141,30 @@ def _described(registry: "Registry", name: str, number: int) -> str:
         f"input          {card.input.name} {card.input.size[0]}x{card.input.size[1]} {card.input.layout} {card.input.channels}",
         f"output         {card.output.name} {card.output.decode}",
         f"classes        {', '.join(card.labels)}",
-        f"engines        {', '.join(engine_targets(version)) or _NONE}",
+        *_engine_lines(parity(registry, version)),
     ]
     evaluation = registry.evaluation(version)
     return "\n".join(lines + (_figures(evaluation) if evaluation else ["evaluation     none"]))
+
+
+def _engine_lines(by_target: "Mapping[str, Figures]") -> list[str]:
+    """A line for each target; an engine that was refused says why."""
+    lines = [f"  {target}: {_compiled(figures)}" for target, figures in by_target.items()]
+    return ["engines", *lines] if lines else [f"engines        {_NONE}"]
+
+
+def _compiled(figures: "Figures") -> str:
+    if not figures["passed"]:
+        return f"refused: {figures['reason']}"
+    size = float(figures["engine_bytes"])
+    told = [
+        f"built in {float(figures['build_s']):.1f} s",
+        f"{size / 1000:,.0f} kB" if size else "the ONNX file as it is",
+        f"agreement {float(figures['parity_agreement']):.3f}",
+    ]
+    if "map50" in figures:
+        told.append(f"mAP50 {float(figures['map50']):.3f} ({float(figures['map50_full']):.3f} at full precision)")
+    return ", ".join(told)
 
 
 def _figures(evaluation: "Evaluation") -> list[str]:

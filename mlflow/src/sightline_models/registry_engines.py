@@ -1,4 +1,4 @@
-"""Engines of a registered version: what it was compiled to for each target, and whether that says the same as the ONNX file."""
+"""Engines of a registered version: what it was compiled to for each target, and what the gates said of that."""
 
 import json
 import tempfile
@@ -14,70 +14,58 @@ from sightline_models.registry_run import log_metrics
 
 Figures = Mapping[str, float | int | str | bool]
 
-_ENGINES: Final = "engines"
-_PARITY: Final = "parity"
-_FIGURES_FILE: Final = "figures.json"
-_FILES_FOLDER: Final = "files"
+_ENGINE_TAG: Final = "engine."
+_PARITY_TAG: Final = "parity."
 
 
-def log_engine(registry: Registry, version: Version, target: Target, path: Path, figures: Figures) -> None:
-    """Keep an engine (a file or a folder of files) and its figures; what was kept for the target before is written over."""
-    place = f"{_ENGINES}/{target}"
+def log_engine(registry: Registry, version: Version, target: Target, engine: Path) -> None:
+    """Keep an engine; the one that was kept for the target before is written over."""
     with explained(registry.uri):
-        client, run_id = registry.client, version.run_id
-        if path.is_dir():
-            client.log_artifacts(run_id, str(path), f"{place}/{_FILES_FOLDER}")
-        else:
-            client.log_artifact(run_id, str(path), f"{place}/{_FILES_FOLDER}")
-        client.log_text(run_id, json.dumps(dict(figures), indent=2), f"{place}/{_FIGURES_FILE}")
-        log_metrics(client, run_id, {f"{place}/{key}": float(value) for key, value in figures.items() if _is_number(value)})
-    registry.set_tag(version, f"engine.{target}", "made")  # last: who sees the tag finds the files
+        registry.client.log_artifact(version.run_id, str(engine), _files_of(target))
+    registry.set_tag(version, f"{_ENGINE_TAG}{target}", "made")  # last: who sees the tag finds the file
 
 
 def engine_targets(version: Version) -> list[str]:
     """The targets, as text, for which the version, freshly read, has an engine."""
-    return sorted(key.removeprefix("engine.") for key in version.tags if key.startswith("engine."))
-
-
-def engine_figures(registry: Registry, version: Version, target: Target) -> dict[str, float | int | str | bool]:
-    """What was kept with the engine; raises RegistryError where there is none."""
-    return _read_json(registry, version, f"{_engine(registry, version, target)}/{_FIGURES_FILE}")
+    return _targets(version, _ENGINE_TAG)
 
 
 def download_engine(registry: Registry, version: Version, target: Target, into: Path) -> Path:
-    """The engine's files, in a folder below ``into``; raises RegistryError where there is none."""
-    return registry.fetch(version, f"{_engine(registry, version, target)}/{_FILES_FOLDER}", into)
+    """The engine's file, in a folder below ``into``; raises RegistryError where there is none."""
+    if str(target) not in engine_targets(registry.version(version.name, version.number)):
+        raise RegistryError(f"registry {shown(registry.uri)}: {version} has no engine for {target}: compile it")
+    return registry.fetch(version, _files_of(target), into)
 
 
 def log_parity(registry: Registry, version: Version, target: Target, *, passed: bool, figures: Figures) -> None:
-    """Keep what the parity gate said of the version's engine for the target."""
-    place = f"{_PARITY}/{target}"
+    """Keep what compiling for the target measured and what the gates said; one that was refused is not rolled out."""
+    place = _parity_of(target)
     with explained(registry.uri):
         content = {"passed": passed, **figures}
         registry.client.log_text(version.run_id, json.dumps(content, indent=2), f"{place}.json")
-        numbers = {f"{place}/{key}": float(value) for key, value in content.items() if _is_number(value)}
+        numbers = {f"{place}/{key}": float(value) for key, value in content.items() if isinstance(value, bool | int | float)}
         log_metrics(registry.client, version.run_id, numbers)
-    registry.set_tag(version, f"parity.{target}", "passed" if passed else "refused")
+    registry.set_tag(version, f"{_PARITY_TAG}{target}", "passed" if passed else "refused")
 
 
-def parity(registry: Registry, version: Version, target: Target) -> dict[str, float | int | str | bool] | None:
-    """What the gate said, ``passed`` among it; None where it was never asked."""
-    if f"parity.{target}" not in registry.version(version.name, version.number).tags:
-        return None
-    return _read_json(registry, version, f"{_PARITY}/{target}.json")
+def parity(registry: Registry, version: Version) -> dict[str, Figures]:
+    """What was measured and said, ``passed`` among it, by the targets for which the version, freshly read, was compiled."""
+    return {target: _read_json(registry, version, f"{_parity_of(target)}.json") for target in _targets(version, _PARITY_TAG)}
 
 
-def _engine(registry: Registry, version: Version, target: Target) -> str:
-    if str(target) not in engine_targets(registry.version(version.name, version.number)):
-        raise RegistryError(f"registry {shown(registry.uri)}: {version} has no engine for {target}: compile it")
-    return f"{_ENGINES}/{target}"
+def _targets(version: Version, tag: str) -> list[str]:
+    return sorted(key.removeprefix(tag) for key in version.tags if key.startswith(tag))
 
 
-def _read_json(registry: Registry, version: Version, artifact: str) -> dict[str, float | int | str | bool]:
+def _files_of(target: Target) -> str:
+    return f"engines/{target}/files"
+
+
+def _parity_of(target: Target | str) -> str:
+    return f"parity/{target}"
+
+
+def _read_json(registry: Registry, version: Version, artifact: str) -> Figures:
     with tempfile.TemporaryDirectory() as scratch:
-        content: dict[str, float | int | str | bool] = json.loads(registry.fetch(version, artifact, Path(scratch)).read_text())
+        content: Figures = json.loads(registry.fetch(version, artifact, Path(scratch)).read_text(encoding="utf-8"))
     return content
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, bool | int | float)

@@ -12,6 +12,7 @@ from sightline_contract.rollout import LATENCY_EDGES_MS, SCORE_BINS
 from sightline_models.judge import distances
 from sightline_models.judge.dispersion import Dispersion
 from sightline_models.judge.figures import Arm, ArmWindow
+from sightline_models.judge.rules import Rules
 
 histograms = st.lists(st.integers(0, 1000), min_size=SCORE_BINS, max_size=SCORE_BINS).filter(lambda counts: sum(counts) > 0)
 
@@ -59,7 +60,7 @@ def test_psi_of_a_few_objects_is_large_by_chance_and_known_to_be() -> None:
     dispersion = Dispersion.of(windows)
     counts = [np.array(window.score_counts, dtype=float) for window in windows]
     psis = [distances.score_psi(a, b) for a, b in pairwise(counts)]
-    assert np.mean(psis) > distances.PSI_LARGE
+    assert np.mean(psis) > Rules().margins.score_psi
     assert np.mean(psis) == pytest.approx(dispersion.psi_noise(counts[0], counts[1]), rel=0.5)
 
 

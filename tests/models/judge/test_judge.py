@@ -8,6 +8,7 @@ from judge_rates import SCENARIOS, decided
 
 from sightline_models.judge.figures import Arm, ArmWindow
 from sightline_models.judge.judge import judge
+from sightline_models.judge.metrics import error_rate
 from sightline_models.judge.rules import Rules
 from sightline_models.judge.verdict import Cohort, Decision, Verdict
 
@@ -111,6 +112,65 @@ def test_arms_whose_streets_differ_are_compared_by_what_changed() -> None:
     assert judge(windows, RULES, now_us, _cohort(), (), stages=4).decision is Decision.ROLL_BACK
 
 
+def _received(version: arms.Version, canary: dict[str, object], hours: float = 3) -> Verdict:
+    """The verdict where the canaries' nodes tell that all is well, and the centre has received something else of them."""
+    before, windows = arms.windows_of(1, version, hours=hours)
+    changed = [replace(window, **canary) if window.arm is Arm.CANARY else window for window in windows]
+    return judge(changed, RULES, arms.START_US + int(hours * HOUR_US), _cohort(), before, stages=4)
+
+
+def _proven(verdict: Verdict) -> list[str]:
+    return [metric.name for metric in verdict.metrics if metric.decision is Decision.ROLL_BACK]
+
+
+def test_detections_that_never_arrive_condemn_a_version_with_which_its_nodes_are_content() -> None:
+    nothing = {"received_frames": 0, "received_detections": 0, "received_score_counts": (), "received_class_counts": {}}
+    verdict = _received(arms.GOOD, nothing)
+    assert verdict.decision is Decision.ROLL_BACK
+    assert _proven(verdict) == ["received_per_frame"]
+    assert verdict.reasons[0].startswith("detections a frame received at the centre: ratio")
+
+
+def test_detections_that_arrive_with_other_scores_than_reported_condemn_it() -> None:
+    low = (10_000, *[0] * 31)
+    verdict = _received(arms.GOOD, {"received_score_counts": low})
+    assert verdict.decision is Decision.ROLL_BACK
+    assert _proven(verdict) == ["received_score_ks"]
+
+
+def test_detections_that_arrive_as_another_class_than_reported_condemn_it() -> None:
+    verdict = _received(arms.GOOD, {"received_class_counts": {"unknown": 10_000}})
+    assert verdict.decision is Decision.ROLL_BACK
+    assert _proven(verdict) == ["received_class_mix"]
+
+
+def test_a_site_that_forwards_less_than_it_sees_is_compared_by_what_changed() -> None:
+    """The canaries' sites withhold three of four detections, before and after: no harm. Without the time before it is."""
+
+    def fewer(window: ArmWindow) -> ArmWindow:
+        return replace(window, received_detections=window.received_detections // 4) if window.arm is Arm.CANARY else window
+
+    before, windows = ([fewer(window) for window in each] for each in arms.windows_of(1, hours=4))
+    now_us = arms.START_US + 4 * HOUR_US
+    assert judge(windows, RULES, now_us, _cohort(), before, stages=4).decision is Decision.CONTINUE
+    assert _proven(judge(windows, RULES, now_us, _cohort(), (), stages=4)) == ["received_per_frame"]
+
+
+def test_where_the_centre_counts_no_detections_reports_alone_are_judged() -> None:
+    before, windows = (
+        [replace(window, received_frames=0, received_detections=0) for window in each] for each in arms.windows_of(1, hours=24)
+    )
+    verdict = judge(windows, RULES, arms.START_US + 24 * HOUR_US, _cohort(), before, stages=4)
+    assert verdict.decision is Decision.PROMOTE
+    assert {metric.windows for metric in verdict.metrics if metric.name == "received_per_frame"} == {0}
+
+
+def test_reports_that_are_lost_do_not_make_detections_look_like_more() -> None:
+    before, windows = arms.windows_of(1, hours=4)
+    lossy = [replace(w, frames=w.frames // 3, detections=w.detections // 3) if w.arm is Arm.CANARY else w for w in windows]
+    assert _proven(judge(lossy, RULES, arms.START_US + 4 * HOUR_US, _cohort(), before, stages=4)) == []
+
+
 def test_silence_of_everybody_is_the_networks() -> None:
     before, windows = arms.windows_of(1, hours=6)
     cut = [w for w in windows if w.start_us < arms.START_US + 2 * HOUR_US]
@@ -172,3 +232,9 @@ def test_the_order_of_windows_does_not_matter_and_open_ones_do_not_count() -> No
     now_us = arms.START_US + HOUR_US + 60 * 10**6
     closed = [w for w in windows if w.start_us + w.window_s * 1e6 <= now_us]
     assert judge(windows[::-1], RULES, now_us, _cohort(), before) == judge(closed, RULES, now_us, _cohort(), before)
+
+
+def test_an_error_rate_is_the_share_of_all_frames_that_the_model_was_given() -> None:
+    _, windows = arms.windows_of(1, hours=1)
+    assert error_rate(replace(windows[0], frames=40, errors=60)) == 0.6
+    assert error_rate(replace(windows[0], frames=0, errors=60)) == 1

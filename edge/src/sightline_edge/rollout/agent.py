@@ -90,7 +90,7 @@ class Agent:
         self._tools = tools
         self._now_us = self._reported_us = now_us
         try:
-            self._trust = config.trust.read_bytes()
+            trust = config.trust.read_bytes()
         except OSError as error:
             raise ConfigError(
                 f"models.trust {config.trust}: cannot be read ({error.strerror}): give the site's ca.pem"
@@ -99,10 +99,10 @@ class Agent:
         self._public_key = public_pem(key) if key else None
         self._store = Store(state / _MODELS)
         kept = self._store.state
-        self._trusted = Trusted(self._trust, targets, kept.served, kept.served_digest, kept.clock_us, config.refused_signers)
+        self._trusted = Trusted(trust, targets, kept.served, kept.served_digest, kept.clock_us, config.refused_signers)
         self._fetcher = Fetcher(self._store.parts, self._store.partial, config.max_bytes_per_s, tls, lambda: self._now_us)
         self._bundles = Bundles(self._store, self._fetcher, key, node_id)
-        self._start = Start(self._store, config, tools.load, self._bundles.files, self._resume)
+        self._start = Start(self._store, config, tools.load, self._bundles.files, self._trusted.resume)
         live = self._start.live() or self._own()
         self.switch = ModelSwitch(live, self._own, config.error_limit, config.error_window, beside=beside)
         if live.name:
@@ -384,9 +384,6 @@ class Agent:
                 text = None
             self._stated = nonce, now_us, text
         return self._stated[2]
-
-    def _resume(self, envelope: str, number: int, digest: str) -> Manifest:
-        return Trusted(self._trust, self._targets, number, digest).resume(envelope)
 
     def _tidy(self, fetching: set[str] | None = None) -> None:
         names = {self.state.live, self.state.previous, self.switch.live.name, *(wanted.name for wanted in self._wanted)}

@@ -49,7 +49,7 @@ def open_agent(config: NodeConfig, models: ModelsConfig, *, beside: bool) -> Age
     tools = Tools(
         own=lambda: load_own(config),
         load=lambda files, target: _load(config, files, target),
-        parity=_check,
+        parity=check_golden,
         attest=_attest(config, models),
     )
     now_us = time.time_ns() // 1000
@@ -85,7 +85,8 @@ def blurred_classes(config: NodeConfig, card: ModelCard) -> BlurredClasses:
     return BlurredClasses(config.clips.blur if config.clips else (), card.labels)
 
 
-def _check(files: ModelFiles, target: Target, engine: Engine) -> None:
+def check_golden(files: ModelFiles, target: Target, engine: Engine) -> None:
+    """The parity gate of a bundle's golden clip; raises ParityError."""
     if not isinstance(engine, Detector):
         raise TypeError(f"parity is checked of a Detector, not of {type(engine).__name__}")
     golden = parse_golden(files.read(GOLDEN_PART), files.where(GOLDEN_PART))

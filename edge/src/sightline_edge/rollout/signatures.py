@@ -79,7 +79,7 @@ def _read_certificate(signature: Signature) -> x509.Certificate:
     try:
         certificate = x509.load_pem_x509_certificate(signature.certificate.encode())
         written = certificate.public_bytes(Encoding.PEM).decode()
-    except ValueError as error:
+    except (ValueError, x509.InvalidVersion) as error:
         raise TrustError("signature: the signature's certificate is none in PEM") from error
     if written != signature.certificate or signature.keyid not in ("", certificate.fingerprint(hashes.SHA256()).hex()):
         raise TrustError("signature: the signature's certificate is not in its one form, or not the one that keyid names")

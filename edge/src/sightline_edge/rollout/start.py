@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sightline_contract.errors import ModelError, StorageError, TrustError
-from sightline_contract.manifest import Manifest, payload_of, read_envelope, read_manifest
+from sightline_contract.manifest import Manifest
 from sightline_contract.model_files import ModelFiles
 from sightline_contract.rollout import ModelRef
 from sightline_edge.config import ModelsConfig
@@ -48,7 +48,7 @@ class Start:
     config: ModelsConfig
     load: Load
     files: Callable[[Manifest, str], ModelFiles]  # of a model in the store; raises TrustError where it cannot be opened
-    resume: Callable[[str, int, str], Manifest]  # envelope, number and digest as they were served; raises TrustError
+    resume: Callable[[str, str], Manifest]  # envelope, and digest of the manifest that was served; raises TrustError
 
     def live(self) -> Loaded | None:
         """The model that serves, the one before it where that cannot be; None stands for the node's own.
@@ -79,8 +79,7 @@ class Start:
         if envelope is None:
             raise TrustError("disk: the model is not there: it is fetched again")
         # What is on the disk is not believed: the record's digest is, and the signature on the day of issue.
-        number = read_manifest(payload_of(read_envelope(envelope))).number
-        return self.resume(envelope, number, f"sha256:{name}")
+        return self.resume(envelope, f"sha256:{name}")
 
     def _put_back(self, name: str, error: Exception) -> None:
         state: State = self.store.state

@@ -94,14 +94,15 @@ class Trusted:
         self._check_number(manifest, shadow=False)
         self.served, self.served_digest = manifest.number, manifest_digest(manifest)
 
-    def resume(self, envelope_text: str) -> Manifest:
-        """The manifest that this node serves, read again after a restart; raises TrustError if it is another one.
+    def resume(self, envelope_text: str, digest: str) -> Manifest:
+        """The manifest of this digest, which this node served, read again; raises TrustError if it is another one.
 
-        Time does not count, nor does a signer that was refused since: the signature must have been good on the day of issue.
+        Its number does not count: what served before is resumed, too, where the newest cannot. Nor does time, nor a signer that
+        was refused since: the signature must have been good on the day of issue.
         """
         manifest = self._signed_manifest(envelope_text, None)
-        if (manifest.number, manifest_digest(manifest)) != (self.served, self.served_digest):
-            raise TrustError(f"number: {_name(manifest)} is not what this node served last, number {self.served}")
+        if (found := manifest_digest(manifest)) != digest:
+            raise TrustError(f"digest: {_name(manifest)} has {found[:19]} and not {digest[:19]}, which this node served")
         self._check_target(manifest)
         return manifest
 

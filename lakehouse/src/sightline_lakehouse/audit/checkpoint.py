@@ -107,7 +107,7 @@ def opened(envelope: str | bytes, authorities: list[x509.Certificate] | None) ->
         sig = base64.b64decode(signature.sig, validate=True)
     except ValidationError as error:
         raise TrustError(f"is no checkpoint: {explain(error)}") from error
-    except (ValueError, UnsupportedAlgorithm) as error:
+    except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
         raise TrustError("is no checkpoint: its payload, signature or certificate cannot be read") from error
     try:
         if parsed.payloadType != PAYLOAD_TYPE or not isinstance(public, ec.EllipticCurvePublicKey):

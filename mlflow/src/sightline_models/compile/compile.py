@@ -18,7 +18,7 @@ from typing import Final
 
 import onnx
 
-from sightline_contract.errors import ConfigError, ModelError, StorageError
+from sightline_contract.errors import ConfigError, ParityError, StorageError
 from sightline_contract.manifest import ENGINE_PART, GOLDEN_PART, THRESHOLDS_PART
 from sightline_contract.model_card import CARD_FILE, MODEL_FILE, load_card
 from sightline_contract.parity import BARS, Bars, Golden, Parity, check_parity, write_golden
@@ -82,10 +82,13 @@ class Order:
     level: int = DEFAULT_LEVEL
 
 
-def compile_model(order: Order, log: Callable[[Compiled], None] | None = None) -> Compiled:
-    """Build, check and put in place; ``log`` hears of what passed. What was at ``out`` is replaced.
+def compile_model(
+    order: Order, log: Callable[[Compiled], None] | None = None, log_refusal: Callable[[str], None] | None = None
+) -> Compiled:
+    """Build, check and put in place; ``log`` hears of what passed, ``log_refusal`` why a gate refuses. Replaces ``out``.
 
-    Raises ModelError where a gate refuses, ToolMissingError where the target is not this machine's, StorageError.
+    Raises ParityError where a gate refuses, ModelError where the clip or the model is of no use, ToolMissingError where the
+    target is not this machine's, StorageError.
     """
     if order.out.resolve() == order.folder.resolve():
         raise ConfigError(f"{order.out}: is the model's own folder: give another --out")
@@ -97,7 +100,13 @@ def compile_model(order: Order, log: Callable[[Compiled], None] | None = None) -
             made = Path(work) / "model"
             _copy_parts(order.folder, made)
             write_golden(made / GOLDEN_PART, golden)
-            compiled = _gated(order, _build(order, made, full), golden, full)
+            built = _build(order, made, full)
+            try:
+                compiled = _gated(order, built, golden, full)
+            except ParityError as refusal:
+                if log_refusal:
+                    log_refusal(str(refusal))
+                raise
             if order.out.exists():
                 order.out.rename(Path(work) / "replaced")
             made.rename(order.out)
@@ -149,7 +158,7 @@ def _build(order: Order, made: Path, full: Detects) -> _Made:
 
 
 def _gated(order: Order, made: _Made, golden: Golden, full: Detects) -> Compiled:
-    """The figures of an engine that passes all gates; raises ModelError."""
+    """The figures of an engine that passes all gates; raises ParityError."""
     what, precision = f"{full.card.name} for {order.target}", order.target.precision
     engine = order.open_detector(made.folder, order.target)
     try:
@@ -166,7 +175,7 @@ def _gated(order: Order, made: _Made, golden: Golden, full: Detects) -> Compiled
             return replace(compiled, sure_agreement=sure.agreement)
         before, after = order.accuracy(full), order.accuracy(engine)
         if not after >= before - MAX_MAP50_LOSS:
-            raise ModelError(
+            raise ParityError(
                 f"{what}: loses too much (mAP50 {after:.3f}, {before:.3f} at full precision): compile it at a higher precision"
             )
         return replace(compiled, map50=after, map50_full=before)

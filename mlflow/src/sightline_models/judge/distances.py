@@ -13,10 +13,9 @@ from sightline_contract.rollout import LATENCY_EDGES_MS, SCORE_BINS
 
 Counts = npt.NDArray[np.float64]
 
-# A PSI above this is read as a shift that asks for action, below 0.1 as no change (Siddiqi, "Credit Risk
-# Scorecards", 2006, ch. 9; Yurdakul & Naranjo, "Statistical properties of the population stability index", 2020).
-PSI_LARGE = 0.25
-# The limits above are meant for about ten bins that hold about as much each.
+# The usual limits of a PSI (below 0.1 no change, above 0.25 a shift that asks for action) are meant for about ten bins that
+# hold about as much each (Siddiqi, "Credit Risk Scorecards", 2006, ch. 9; Yurdakul & Naranjo, "Statistical properties of the
+# population stability index", 2020).
 PSI_GROUPS = 10
 # Half a count in every bin (Krichevsky & Trofimov, 1981): an empty bin would make the logarithm infinite.
 _SMOOTHING = 0.5

@@ -4,7 +4,7 @@ Canary and control are compared within the same window, so that rain, rush hour 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 
@@ -25,18 +25,35 @@ class ArmWindow:
     nodes: int  # that reported
     # From nodes' reports (the live model's figures):
     frames: int
-    errors: int
+    errors: int  # frames on which the model failed; they are not among ``frames``
     detections: int
     score_counts: tuple[int, ...]  # rollout.SCORE_BINS
     class_counts: Mapping[str, int]
     latency_counts: tuple[int, ...]  # len(rollout.LATENCY_EDGES_MS) + 1
-    # From the detections topic, by model version; 0 and empty where nothing came:
+    # From the detections topic, by model version, as cameras' classes and selection let it through; 0 and empty where nothing
+    # came:
     received_frames: int = 0
     received_detections: int = 0
     received_score_counts: tuple[int, ...] = ()
     received_class_counts: Mapping[str, int] = field(default_factory=dict)
     # Downstream: tracks that began, by model version; None where the tracker does not run.
     tracks: int | None = None
+
+    @property
+    def analysed_frames(self) -> int:
+        """Frames that the nodes tell of; where reports were lost, at least those that came."""
+        return max(self.frames, self.received_frames)
+
+
+def as_received(window: ArmWindow) -> ArmWindow:
+    """The window with the centre's counts in the place of the nodes' own; a frame that never came is one without detections."""
+    return replace(
+        window,
+        frames=window.analysed_frames,
+        detections=window.received_detections,
+        score_counts=window.received_score_counts,
+        class_counts=window.received_class_counts,
+    )
 
 
 @dataclass(frozen=True)

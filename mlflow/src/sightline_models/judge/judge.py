@@ -149,6 +149,4 @@ def _hours_of(from_us: int, span_s: float) -> set[int]:
 def _alone(windows: Sequence[ArmWindow], until_us: int) -> list[Pair]:
     """Pairs with a control that fails never and sees nothing: where none is left, only failures can be judged."""
     closed = [w for w in windows if w.arm is Arm.CANARY and w.start_us + w.window_s * 1e6 <= until_us]
-    return [
-        Pair(w, ArmWindow(w.start_us, w.window_s, Arm.CONTROL, 0, max(w.frames, w.errors), 0, 0, (), {}, ())) for w in closed
-    ]
+    return [Pair(w, ArmWindow(w.start_us, w.window_s, Arm.CONTROL, 0, w.frames + w.errors, 0, 0, (), {}, ())) for w in closed]

@@ -1,7 +1,9 @@
 """The metrics of a comparison: what each pair of windows says of the canary, and whether it left its margin.
 
 A metric here knows nothing of tests or decisions; it makes samples. The downstream metrics are what the centre received and
-tracked, so that a version whose detections never arrive is seen even where its node is content.
+tracked, so that a version whose detections never arrive, or arrive as something else than what its node tells of them, is seen
+even where its node is content. They compare the arms and not a node's report with what came of it: between these stand the
+classes that a camera looks for and what a site forwards, which change with the street.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -10,7 +12,7 @@ from dataclasses import dataclass, field
 from sightline_contract.rollout import SCORE_BINS
 from sightline_models.judge import distances
 from sightline_models.judge.dispersion import Dispersion
-from sightline_models.judge.figures import ArmWindow
+from sightline_models.judge.figures import ArmWindow, as_received
 from sightline_models.judge.pairs import LATENCY_BINS, Offset, Pair, pooled
 from sightline_models.judge.rules import Rules
 
@@ -50,16 +52,20 @@ LABELS = {
     "error_rate": "inference errors: rate above the control's",
     "gross_errors": "inference errors: rate",
     "received_per_frame": "detections a frame received at the centre: ratio",
+    "received_score_ks": "confidence received at the centre: KS distance",
+    "received_class_mix": "class mix received at the centre: total variation",
     "tracks_per_frame": "tracks a frame: ratio",
     "silence": "canaries that do not report: share above the control's",
     "reverted": "canaries that gave the version up: share",
     "silent_nodes": "canaries not heard of: share",
 }
+# Those of what left the nodes: a shadow's detections do not.
+DOWNSTREAM = ("received_per_frame", "received_score_ks", "received_class_mix", "tracks_per_frame")
 
 
 def error_rate(window: ArmWindow) -> float:
     """Frames on which the model failed, of those that it was given."""
-    return window.errors / max(window.frames, window.errors, 1)
+    return window.errors / max(window.frames + window.errors, 1)
 
 
 def detections_per_frame(window: ArmWindow) -> float:
@@ -79,13 +85,13 @@ def latency_ms(window: ArmWindow, percent: float) -> float | None:
 
 
 def received_per_frame(window: ArmWindow) -> float | None:
-    """Detections a frame as they reached the centre; None where no frame did."""
-    return (window.received_detections + 0.5) / window.received_frames if window.received_frames else None
+    """Detections that reached the centre, a frame that was analysed; None where nothing came."""
+    return detections_per_frame(as_received(window)) if window.received_frames else None
 
 
 def tracks_per_frame(window: ArmWindow) -> float | None:
-    """Tracks that began, a frame; None where the tracker does not run."""
-    return None if window.tracks is None else (window.tracks + 0.5) / max(window.frames, 1)
+    """Tracks that began, a frame that was analysed; None where the tracker does not run."""
+    return None if window.tracks is None else (window.tracks + 0.5) / max(window.analysed_frames, 1)
 
 
 def series_of(pairs: Sequence[Pair], offset: Offset, rules: Rules, dispersion: Dispersion) -> list[Series]:
@@ -98,17 +104,29 @@ def series_of(pairs: Sequence[Pair], offset: Offset, rules: Rules, dispersion: D
     by_detections = list(pooled(pairs, lambda pair: _has_detections(pair, least_scores)))
     by_mix = pooled(pairs, lambda pair: _has_detections(pair, least))
     by_few_frames = pooled(pairs, lambda pair: _has_attempts(pair, max(rules.min_frames // 10, 1)))
-    by_received = list(pooled(pairs, lambda pair: _has_received(pair, rules.min_frames, least)))
     by_tracks = list(pooled([p for p in pairs if p.canary.tracks is not None and p.control.tracks is not None], _has_tracks))
     return [
         *_scores(by_detections, offset, rules, dispersion),
         _ratio("detections_per_frame", detections_per_frame, by_expected, offset, margins.detections_ratio, share),
-        _class_mix(by_mix, offset, rules),
+        _class_mix("class_mix", by_mix, offset, margins.class_mix, share),
         _ratio("latency_p95", latency_p95, by_frames, offset, margins.latency_p95_ratio, share, slower_only=True),
         _errors("error_rate", pooled(pairs, lambda p: _has_attempts(p, rules.min_frames)), margins.error_rate, share, True),
         _errors("gross_errors", by_few_frames, margins.gross_error_rate, rules.gross_share, False),
-        _ratio("received_per_frame", received_per_frame, by_received, offset, margins.received_ratio, share),
+        *_received([pair.received for pair in pairs], offset.received, rules, least, least_scores),
         _ratio("tracks_per_frame", tracks_per_frame, by_tracks, offset, margins.tracks_ratio, share),
+    ]
+
+
+def _received(pairs: Sequence[Pair], offset: Offset, rules: Rules, least: float, least_scores: float) -> list[Series]:
+    """The metrics of what the centre received; ``pairs`` and ``offset`` as received. A canary of which nothing comes is bad."""
+    margins, share = rules.margins, rules.bad_share
+    by_expected = list(pooled(pairs, lambda pair: _has_expected(pair, rules.min_frames, least)))
+    by_scores = pooled(pairs, lambda pair: _has_detections(pair, least_scores))
+    by_mix = pooled(pairs, lambda pair: _has_detections(pair, least))
+    return [
+        _ratio("received_per_frame", detections_per_frame, by_expected, offset, margins.received_ratio, share),
+        _score_ks("received_score_ks", by_scores, offset, margins.received_score_ks, share),
+        _class_mix("received_class_mix", by_mix, offset, margins.received_class_mix, share),
     ]
 
 
@@ -117,7 +135,7 @@ def _has_frames(pair: Pair, least: int) -> bool:
 
 
 def _has_attempts(pair: Pair, least: int) -> bool:
-    return max(pair.canary.frames, pair.canary.errors) >= least and max(pair.control.frames, pair.control.errors) >= least
+    return min(arm.frames + arm.errors for arm in (pair.canary, pair.control)) >= least
 
 
 def _has_detections(pair: Pair, least: float) -> bool:
@@ -130,16 +148,10 @@ def _has_expected(pair: Pair, frames: int, least: float) -> bool:
     return _has_frames(pair, frames) and expected >= least
 
 
-def _has_received(pair: Pair, least_frames: int, least: float) -> bool:
-    frames = min(pair.canary.received_frames, pair.control.received_frames)
-    rate = received_per_frame(pair.control)
-    return frames >= least_frames and rate is not None and rate * frames >= least
-
-
 def _has_tracks(pair: Pair) -> bool:
     """Thirty tracks are expected: their number's own noise is then below a fifth."""
     rate = tracks_per_frame(pair.control)
-    return rate is not None and rate * min(pair.canary.frames, pair.control.frames) >= 30
+    return rate is not None and rate * min(pair.canary.analysed_frames, pair.control.analysed_frames) >= 30
 
 
 def _sample(pair: Pair, canary: float, control: float, effect: float, bad: bool) -> Sample:
@@ -152,8 +164,7 @@ def _scores(pairs: Sequence[Pair], offset: Offset, rules: Rules, dispersion: Dis
     limits = {"score_psi": margins.score_psi, "score_ks": margins.score_ks, "mean_score": margins.mean_score}
     made = {name: Series(name, LABELS[name], limit, rules.bad_share) for name, limit in limits.items()}
     for pair in pairs:
-        canary = distances.counts_of(pair.canary.score_counts, SCORE_BINS)
-        control = offset.expected_scores(distances.counts_of(pair.control.score_counts, SCORE_BINS))
+        canary, control = _score_counts(pair, offset)
         if not (canary.sum() and control.sum()):
             continue
         means = distances.mean_score(canary), distances.mean_score(control)
@@ -167,9 +178,28 @@ def _scores(pairs: Sequence[Pair], offset: Offset, rules: Rules, dispersion: Dis
     return list(made.values())
 
 
-def _class_mix(pairs: Iterable[Pair], offset: Offset, rules: Rules) -> Series:
+def _score_counts(pair: Pair, offset: Offset) -> tuple[distances.Counts, distances.Counts]:
+    """The canary's score histogram, and the control's as it would be in the canary's streets."""
+    canary, control = (distances.counts_of(arm.score_counts, SCORE_BINS) for arm in (pair.canary, pair.control))
+    return canary, offset.expected_scores(control)
+
+
+def _score_ks(name: str, pairs: Iterable[Pair], offset: Offset, margin: float, p0: float) -> Series:
+    """The figures beside the distance are the mean scores."""
+    series = Series(name, LABELS[name], margin, p0)
+    for pair in pairs:
+        canary, control = _score_counts(pair, offset)
+        if not (canary.sum() and control.sum()):
+            continue
+        effect = distances.ks_distance(canary, control)
+        means = distances.mean_score(canary), distances.mean_score(control)
+        series.samples.append(_sample(pair, *means, effect, effect > margin))
+    return series
+
+
+def _class_mix(name: str, pairs: Iterable[Pair], offset: Offset, margin: float, p0: float) -> Series:
     """The figures beside the distance are the shares of the control's commonest class."""
-    series = Series("class_mix", LABELS["class_mix"], rules.margins.class_mix, rules.bad_share)
+    series = Series(name, LABELS[name], margin, p0)
     for pair in pairs:
         canary, control = distances.class_counts([pair.canary.class_counts, offset.expected_classes(pair.control.class_counts)])
         if not (canary.sum() and control.sum()):

@@ -12,7 +12,7 @@ import numpy as np
 
 from sightline_contract.rollout import LATENCY_EDGES_MS, SCORE_BINS
 from sightline_models.judge.distances import Counts, class_counts, counts_of
-from sightline_models.judge.figures import Arm, ArmWindow
+from sightline_models.judge.figures import Arm, ArmWindow, as_received
 
 _HOUR_US = 3600 * 1_000_000
 LATENCY_BINS = len(LATENCY_EDGES_MS) + 1
@@ -35,6 +35,11 @@ class Pair:
 
     def __add__(self, later: "Pair") -> "Pair":
         return Pair(added(self.canary, later.canary), added(self.control, later.control))
+
+    @property
+    def received(self) -> "Pair":
+        """Both arms as the centre received them."""
+        return Pair(as_received(self.canary), as_received(self.control))
 
 
 def hour_of(at_us: int) -> int:
@@ -108,6 +113,13 @@ class Offset:
         for pair in pairs[1:]:
             total = total + pair
         return Offset(total)
+
+    @property
+    def received(self) -> "Offset":
+        """The offset of what the centre received; none where it received nothing of an arm."""
+        if self.before is None or not (self.before.canary.received_frames and self.before.control.received_frames):
+            return Offset()
+        return Offset(self.before.received)
 
     def expected_scores(self, control: Counts) -> Counts:
         """The control's score histogram as it would look in the canary's streets."""

@@ -28,7 +28,9 @@ class Margins(Settings):
     class_mix: Share = 0.2  # total variation distance
     latency_p95_ratio: Ratio = 1.3  # slower only
     error_rate: Share = 0.01  # above the control's
-    received_ratio: Ratio = 1.5  # detections a frame as they reach the centre
+    received_ratio: Ratio = 1.5  # detections that reach the centre, a frame that was analysed
+    received_score_ks: Share = 0.2  # as score_ks, of what reaches the centre
+    received_class_mix: Share = 0.2  # as class_mix, the same
     tracks_ratio: Ratio = 1.6  # tracks that begin, a frame
     silent_share: Share = 0.3  # of the canaries, above the control's
     gross_error_rate: Share = 0.2

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from sightline_contract.agreement import Agreement
 from sightline_models.judge.dispersion import Dispersion
 from sightline_models.judge.figures import Arm, ArmWindow, ShadowWindow
-from sightline_models.judge.metrics import LABELS, Sample, Series, series_of
+from sightline_models.judge.metrics import DOWNSTREAM, LABELS, Sample, Series, series_of
 from sightline_models.judge.pairs import Offset, Pair, hour_of
 from sightline_models.judge.rules import Rules
 from sightline_models.judge.verdict import Decision, Verdict
@@ -71,7 +71,7 @@ def _compared(windows: Sequence[ShadowWindow], rules: Rules) -> list[Series]:
     pairs = [_pair(window) for window in windows]
     # Both saw the same objects: what differs is the models' and no luck of the draw.
     series = series_of(pairs, Offset(), rules.model_copy(update={"margins": margins}), Dispersion())
-    return [one for one in series if one.name not in ("received_per_frame", "tracks_per_frame")]
+    return [one for one in series if one.name not in DOWNSTREAM]
 
 
 def _pair(window: ShadowWindow) -> Pair:
@@ -79,7 +79,7 @@ def _pair(window: ShadowWindow) -> Pair:
         window.start_us, window.window_s, Arm.CANARY, window.nodes, window.frames, window.errors, window.detections,
         window.score_counts, window.class_counts, window.latency_counts,
     )  # fmt: skip
-    frames = max(window.frames, window.errors)
+    frames = window.frames + window.errors
     live = ArmWindow(
         window.start_us, window.window_s, Arm.CONTROL, window.nodes, frames, 0, window.live_detections,
         window.live_score_counts, window.live_class_counts, window.live_latency_counts,
