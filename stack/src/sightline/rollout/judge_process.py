@@ -26,7 +26,7 @@ from sightline.rollout.journal import Journal, Registry
 from sightline.rollout.judge import Judge
 from sightline.rollout.plan_topic import PlanFollower
 from sightline_contract.errors import SightlineError
-from sightline_contract.topics import AUDIT, MODEL_ROLLOUT, ROLLOUT_PLANS
+from sightline_contract.topics import AUDIT, MODEL_ROLLOUT, ROLLOUT_KEYS, ROLLOUT_PLANS
 from sightline_lakehouse.ddl import create_tables
 from sightline_lakehouse.tables import MODEL_ROLLOUTS
 from sightline_streaming import models
@@ -50,7 +50,7 @@ def run(
     attested: Attested = no_policy,
 ) -> None:
     """Judge until ``to_stop`` is set; raises SightlineError where a streaming query fails."""
-    await_topics(config.kafka, [ROLLOUT_PLANS, MODEL_ROLLOUT, AUDIT, *models.JOB.topics], _BROKER_TIMEOUT_S)
+    await_topics(config.kafka, [ROLLOUT_PLANS, ROLLOUT_KEYS, MODEL_ROLLOUT, AUDIT, *models.JOB.topics], _BROKER_TIMEOUT_S)
     fleet = Fleet()
     job = replace(models.JOB, start=partial(models.start, tell=fleet.take))
     with Application(config, [job], master=_MASTER, jars=fetch_jars("spark")) as application:
