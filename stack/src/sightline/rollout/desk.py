@@ -4,7 +4,9 @@ Kafka sees to it: a producer that comes with the same transactional id ends the 
 are then not taken any more. What is read after that is all there is.
 """
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from typing import Any, Final
 
 from sightline_contract.errors import BrokerError, ConfigError
@@ -14,6 +16,7 @@ Written = tuple[str, str, bytes | None]
 """Topic, key and value of a message."""
 
 _TIMEOUT_S: Final = 30.0
+_READABLE_S: Final = 0.02
 
 
 class OvertakenError(ConfigError):
@@ -26,6 +29,7 @@ class Desk:
     def __init__(self, kafka: KafkaConfig, name: str, topic: str) -> None:
         from confluent_kafka import KafkaException, Producer
 
+        self._kafka = kafka
         self._where = f"topic {topic} at {kafka.bootstrap_servers}"
         options: dict[str, Any] = {**kafka.librdkafka_options(), "transactional.id": name, "log_level": 0}
         # An error is raised where it is met; librdkafka would print it, too.
@@ -39,15 +43,19 @@ class Desk:
     def write(self, messages: Sequence[Written], announce: Callable[[], None] = lambda: None) -> None:
         """Publish all of the messages or none; raises OvertakenError where somebody else has come in between.
 
-        ``announce`` is called when the broker has them, just before they can be read; where it raises, they never can.
+        ``announce`` is called when the broker has them, just before they can be read; where it raises, they never can. When
+        this returns they can be read.
         """
         from confluent_kafka import KafkaError, KafkaException
 
         failures: list[Any] = []
+        last: dict[tuple[str, int], int] = {}
 
-        def report(error: Any, _message: Any) -> None:
+        def report(error: Any, message: Any) -> None:
             if error is not None:
                 failures.append(error)
+            else:
+                last[message.topic(), message.partition()] = message.offset()
 
         try:
             self._producer.begin_transaction()
@@ -56,6 +64,7 @@ class Desk:
             if self._producer.flush(_TIMEOUT_S) == 0 and not failures:
                 self._announced(announce)
             self._producer.commit_transaction(_TIMEOUT_S)
+            self._await_readable(last)
         except KafkaException as error:
             if error.args[0].code() in (KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.PRODUCER_FENCED):
                 raise OvertakenError(f"{self._where}: somebody else came meanwhile, and nothing was written") from error
@@ -67,6 +76,20 @@ class Desk:
         except BufferError:  # the local queue is full: let it empty, once
             self._producer.flush(_TIMEOUT_S)
             self._producer.produce(topic, key=key, value=value, on_delivery=report)
+
+    def _await_readable(self, last: Mapping[tuple[str, int], int]) -> None:
+        """Wait until the commit has reached each partition, whose last offset is given: Kafka answers before it has."""
+        from confluent_kafka import Consumer, TopicPartition
+
+        options = {"group.id": "desk", "enable.auto.commit": False, "log_level": 0}
+        deadline = time.monotonic() + _TIMEOUT_S
+        with closing(Consumer({**self._kafka.librdkafka_options(), **options})) as consumer:
+            for (topic, partition), offset in last.items():
+                # The end of what a reader of committed messages is given.
+                while consumer.get_watermark_offsets(TopicPartition(topic, partition), _TIMEOUT_S)[1] <= offset:
+                    if time.monotonic() > deadline:
+                        return  # another transaction is in the way, until Kafka ends it: nothing is lost
+                    time.sleep(_READABLE_S)
 
     def _announced(self, announce: Callable[[], None]) -> None:
         try:

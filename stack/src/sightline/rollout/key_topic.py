@@ -37,7 +37,10 @@ def take(known: KeysByRollout, message: "Message") -> str | None:
     The dictionary of a rollout stays the same object, so that who was given it sees the news.
     """
     value = message.value()
-    if message.error() is not None or value is None:  # a rollout's that is long over
+    if message.error() is not None:
+        return None
+    if value is None:
+        _forget(known, message.key() or b"")
         return None
     try:
         keys = NodeKeys.model_validate_json(value)
@@ -51,6 +54,15 @@ def take(known: KeysByRollout, message: "Message") -> str | None:
         return None
     of_rollout[keys.node_id] = keys
     return keys.rollout_id
+
+
+def _forget(known: KeysByRollout, key: bytes) -> None:
+    """Drop a key of a rollout that is long over; a node's id has no slash."""
+    rollout_id, _, node_id = key.decode(errors="replace").rpartition("/")
+    of_rollout = known.get(rollout_id, {})
+    of_rollout.pop(node_id, None)
+    if not of_rollout:
+        known.pop(rollout_id, None)
 
 
 def written(keys: NodeKeys) -> Written:
