@@ -66,9 +66,9 @@ class SealedPlace(Place):
     def folder(self) -> Path:
         return self.home / "keys"
 
-    def start_sealed(self, *words: str) -> RolloutPlan:
+    def start_sealed(self, *words: str, later_us: int = 0) -> RolloutPlan:
         self.first = new_key()
-        self.hear(tells("a", self.first))
+        self.hear(tells("a", self.first, later_us))
         result = self.start("rollout", "start", "2", "--seal", str(self.folder), *words)
         assert result.exit_code == 0, result.exception
         return self.plans()[-1]
@@ -139,7 +139,7 @@ def test_a_start_gives_keys_to_nodes_that_are_there_and_forgets_those_of_rollout
     assert set(place.given_keys()) == {"a"}
     place.record(former, StepName.STARTED, StepName.COMPLETED)
     place.hear(*seen("mute"), tells("odd", "no key at all", 1))
-    plan = place.start_sealed()
+    plan = place.start_sealed(later_us=1)
     assert plan.sealed
     assert set(read_keys(place.kafka)) == {plan.rollout_id}
     assert set(place.given_keys()) == {"a"}

@@ -29,6 +29,7 @@ LOOK_S: Final = 5.0
 _AT_ONCE: Final = 500  # nodes in a transaction, so that one that is overtaken has lost little
 _TRIES: Final = 8
 _RETRY_S: Final = 0.5
+_RETRY_MOST_S: Final = 8.0
 # Two devices of one name announce their keys in turn: neither gets a key with every report.
 _EACH_NODE_S: Final = 60.0
 
@@ -100,7 +101,7 @@ class Giver:
             except OvertakenError:
                 if attempt == _TRIES:
                     raise
-                to_stop.wait(_RETRY_S * 2**attempt * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
+                to_stop.wait(min(_RETRY_S * 2**attempt, _RETRY_MOST_S) * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
             else:
                 break
         return refused

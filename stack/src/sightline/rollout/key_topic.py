@@ -28,7 +28,7 @@ def read_keys(kafka: KafkaConfig) -> KeysByRollout:
     found: KeysByRollout = {}
     for message in read_topic(kafka.bootstrap_servers, ROLLOUT_KEYS.name, options):
         take(found, message)
-    return found
+    return {rollout_id: of_rollout for rollout_id, of_rollout in found.items() if of_rollout}
 
 
 def take(known: KeysByRollout, message: "Message") -> str | None:
@@ -59,10 +59,7 @@ def take(known: KeysByRollout, message: "Message") -> str | None:
 def _forget(known: KeysByRollout, key: bytes) -> None:
     """Drop a key of a rollout that is long over; a node's id has no slash."""
     rollout_id, _, node_id = key.decode(errors="replace").rpartition("/")
-    of_rollout = known.get(rollout_id, {})
-    of_rollout.pop(node_id, None)
-    if not of_rollout:
-        known.pop(rollout_id, None)
+    known.get(rollout_id, {}).pop(node_id, None)
 
 
 def written(keys: NodeKeys) -> Written:
