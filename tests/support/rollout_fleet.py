@@ -54,6 +54,7 @@ class SimulatedFleet:
         self.shadow: dict[str, str | None] = dict.fromkeys(self.live)
         self.desired: dict[str, DesiredModels] = {}
         self.heard: list[DesiredModels] = []
+        self.public_keys: dict[str, str] = {}  # that nodes announce, PEM
 
     def reset(self, does: Does) -> None:
         """Nodes serve OLD again; one report tells so."""
@@ -93,7 +94,7 @@ class SimulatedFleet:
             told.append(self.does(shadow, Slot.SHADOW))
         desired = self.desired.get(node)
         about = {"rollout_id": desired.rollout_id, "revision": desired.revision} if desired else {}
-        return report(node, self.second, *told, span_s=STEP_S, **about)
+        return report(node, self.second, *told, span_s=STEP_S, public_key=self.public_keys.get(node), **about)
 
 
 def version_in(text: str) -> str:

@@ -111,6 +111,7 @@ class AuditKind(StrEnum):
     ROLLOUT_ROLLED_BACK = "rollout_rolled_back"
     AB_STARTED = "ab_started"
     AB_ENDED = "ab_ended"
+    KEY_GIVEN = "key_given"  # the keys of sealed parts, to one node
     UNREADABLE = "unreadable"  # the log's own: a message that is no audit record, kept as it came
 
 

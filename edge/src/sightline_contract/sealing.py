@@ -10,6 +10,7 @@ Sources: Hoang, Reyhanitabar, Rogaway, Vizár, "Online Authenticated-Encryption 
 2015), STREAM; the age file format (C2SP, age.md), whose payload is built so; RFC 5869 (HKDF); RFC 9180 (HPKE).
 """
 
+import hashlib
 from typing import Final
 
 from sightline_contract.manifest import ENGINE_PART, GOLDEN_PART, MODEL_PART
@@ -27,6 +28,11 @@ SEALED_PARTS: Final = frozenset({ENGINE_PART, MODEL_PART, GOLDEN_PART})
 def chunk_nonce(ordinal: int, *, last: bool) -> bytes:
     """The 12 bytes of a chunk's nonce."""
     return ordinal.to_bytes(11, "big") + bytes([last])
+
+
+def key_name(public_key: str) -> str:
+    """The name of a node's announced public key (PEM), as the claim ``sealing_key`` of its statements has it."""
+    return f"sha256:{hashlib.sha256(public_key.encode()).hexdigest()}"
 
 
 def wrap_info(node_id: str) -> bytes:

@@ -58,6 +58,10 @@ ROLLOUT_PLANS = Topic(
     "rollout_plans", "rollout_id", "RolloutPlan (JSON)", "What people want of a rollout: its rings, rules and signed bundles.",
     partitions=1, config={"cleanup.policy": "compact"},
 )  # fmt: skip
+ROLLOUT_KEYS = Topic(
+    "rollout_keys", "rollout_id/node_id", "NodeKeys (JSON)", "Keys of a rollout's sealed parts, encrypted to one node each.",
+    partitions=1, config={"cleanup.policy": "compact"},
+)  # fmt: skip
 AUDIT = Topic(
     "audit", "node_id", "AuditRecord (JSON)", "What people did with data or models: who, what, why. Kept for good.",
     partitions=1, config={"retention.ms": "-1", "message.timestamp.type": "LogAppendTime"},
@@ -74,5 +78,5 @@ DEAD_LETTERS = Topic(
 
 ALL_TOPICS: tuple[Topic, ...] = (
     DETECTIONS, EVENTS, ALERTS, OBJECT_COUNTS, SCENE_EVENTS, NODE_STATUS, MODEL_ROLLOUT, MODEL_STATUS,
-    ROLLOUT_PLANS, AUDIT, AUDIT_CHECKPOINTS, DEAD_LETTERS,
+    ROLLOUT_PLANS, ROLLOUT_KEYS, AUDIT, AUDIT_CHECKPOINTS, DEAD_LETTERS,
 )  # fmt: skip

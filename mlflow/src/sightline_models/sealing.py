@@ -5,6 +5,7 @@ wrapped key is each node's own. Sealing is deterministic: the salt follows from 
 the same key is the same file and is stored once. A nonce still never comes twice with different content under one key.
 """
 
+import hashlib
 import hmac
 import secrets
 from pathlib import Path
@@ -34,6 +35,11 @@ def content_key_in(path: Path) -> bytes:
     """The content key that is kept in the file ``path``, made where it is missing; raises ConfigError."""
     if not path.exists():
         write_private(path, encode_base64(new_content_key()).encode() + b"\n")
+    return read_content_key(path)
+
+
+def read_content_key(path: Path) -> bytes:
+    """The content key in the file ``path``; raises ConfigError."""
     try:
         key = decode_base64(read_private(path).decode("ascii").strip(), "content key")
     except (TrustError, ValueError) as error:
@@ -41,6 +47,11 @@ def content_key_in(path: Path) -> bytes:
     if len(key) != KEY_BYTES:
         raise ConfigError(f"{path}: has a key of {len(key)} bytes and not {KEY_BYTES}: name a file that is not there yet")
     return key
+
+
+def content_key_digest(content_key: bytes) -> str:
+    """What tells one content key from another and says nothing of it: it has 256 bits by chance, so nobody guesses it."""
+    return f"sha256:{hashlib.sha256(b'sightline content key digest 1 ' + content_key).hexdigest()}"
 
 
 def wrap_key(content_key: bytes, public_key_pem: str, node_id: str) -> str:

@@ -2,64 +2,21 @@
 
 import pytest
 from answers import answer_of
-from fleets import START_US, TARGET, Fleet, envelope, plan_of
+from fleets import START_US, TARGET, envelope, plan_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rollout_run import MINUTE_US, run_of
 
 from sightline_contract.rollout import ModelStatus
 from sightline_models.rollout.controller import Controller
 from sightline_models.rollout.fleet import revision_of
-from sightline_models.rollout.plan import Bundles, RolloutPlan, Wanted, WrappedKeys
+from sightline_models.rollout.plan import Bundles, Wanted
 from sightline_models.rollout.state import Told, fold
-from sightline_models.rollout.steps import Alias, Audit, Desire, Record, Step, StepName
-
-MINUTE_US = 60 * 10**6
-
-
-class Run:
-    """The caller of a controller: executes actions in order, keeps the rows, may be killed and started again."""
-
-    def __init__(self, plan: RolloutPlan, fleet: Fleet) -> None:
-        self.plan, self.fleet = plan, fleet
-        self.rows: list[Step] = []
-        self.done: list[object] = []
-        self.now_us = START_US
-        self.controller = Controller(plan)
-        self.harm = ""
-
-    def minutes(self, count: int, every: int = 5) -> None:
-        for _ in range(0, count, every):
-            self.now_us += every * MINUTE_US
-            self.fleet.report(self.now_us)
-            question = self.controller.question(self.now_us, self.fleet.statuses)
-            actions = self.controller.step(self.now_us, self.fleet.statuses, answer_of(question, self.now_us, self.harm))
-            self.rows += [action.step for action in actions if isinstance(action, Record)]
-            self.done += actions
-            self.fleet.publish(actions)
-
-    def restart(self) -> None:
-        self.controller = Controller(self.controller.plan, self.rows)
-
-    def want(self, wanted: Wanted) -> None:
-        newer = self.controller.plan.model_copy(update={"wanted": wanted, "edit": self.controller.plan.edit + 1})
-        self.controller.update(newer)
-
-    def names(self) -> list[StepName]:
-        return [row.name for row in self.rows]
-
-    def touched(self) -> set[str]:
-        return {message.node_id for message in self.fleet.published}
-
-
-def _run(nodes: int = 60, **changes: object) -> Run:
-    plan = plan_of(**changes)
-    fleet = Fleet(plan)
-    fleet.add((f"node-{number:03d}" for number in range(nodes)), START_US)
-    return Run(plan, fleet)
+from sightline_models.rollout.steps import Alias, Audit, Desire, Record, StepName
 
 
 def test_a_good_version_goes_ring_by_ring_to_the_whole_fleet() -> None:
-    run = _run()
+    run = run_of()
     run.minutes(600)
     one_ring = [StepName.SERVING, StepName.OBSERVING]
     assert run.names() == [
@@ -72,7 +29,7 @@ def test_a_good_version_goes_ring_by_ring_to_the_whole_fleet() -> None:
 
 
 def test_aliases_move_when_the_rollout_is_complete_and_not_before() -> None:
-    run = _run()
+    run = run_of()
     while StepName.COMPLETED not in run.names():
         assert not any(isinstance(action, Alias) and action.alias == "champion" for action in run.done)
         run.minutes(5)
@@ -83,7 +40,7 @@ def test_aliases_move_when_the_rollout_is_complete_and_not_before() -> None:
 
 def test_a_judge_that_starts_again_asks_the_registry_and_the_audit_log_for_nothing_anew() -> None:
     """What a row asked for is in the judge's journal: asked for again, it would undo what people have done since."""
-    run = _run()
+    run = run_of()
     run.minutes(600)
     assert run.names()[-1] is StepName.COMPLETED
     anew = Controller(run.controller.plan, run.rows)
@@ -92,7 +49,7 @@ def test_a_judge_that_starts_again_asks_the_registry_and_the_audit_log_for_nothi
 
 @pytest.mark.parametrize("harm", ["shadow", "confidence", "errors"])
 def test_a_bad_version_touches_five_percent_and_every_touched_node_goes_back(harm: str) -> None:
-    run = _run()
+    run = run_of()
     run.harm = harm
     run.minutes(300)
     assert StepName.ROLLED_BACK in run.names()
@@ -107,7 +64,7 @@ def test_a_bad_version_touches_five_percent_and_every_touched_node_goes_back(har
 
 
 def test_the_reason_says_what_how_much_and_how_often() -> None:
-    run = _run()
+    run = run_of()
     run.harm = "confidence"
     run.minutes(300)
     reasons = next(row for row in run.rows if row.name is StepName.ROLLED_BACK).reasons
@@ -115,7 +72,7 @@ def test_the_reason_says_what_how_much_and_how_often() -> None:
 
 
 def test_canaries_that_all_give_the_version_up_end_the_rollout_at_once() -> None:
-    run = _run()
+    run = run_of()
     run.fleet.refusing = set(run.fleet.statuses)
     run.minutes(120)
     rolled_back = next(row for row in run.rows if row.name is StepName.ROLLED_BACK)
@@ -124,7 +81,7 @@ def test_canaries_that_all_give_the_version_up_end_the_rollout_at_once() -> None
 
 
 def test_a_node_that_was_away_catches_up_with_what_became_of_the_rollout() -> None:
-    run = _run()
+    run = run_of()
     run.fleet.away = {"node-007", "node-008"}
     run.minutes(600)
     assert run.names()[-1] is StepName.COMPLETED
@@ -135,7 +92,7 @@ def test_a_node_that_was_away_catches_up_with_what_became_of_the_rollout() -> No
 
 
 def test_a_canary_that_is_away_during_the_rollback_goes_back_when_it_comes() -> None:
-    run = _run()
+    run = run_of()
     run.minutes(60)
     canary = sorted(run.controller.state.ring_nodes)[0]
     assert run.fleet.live()[canary] == "2"
@@ -149,7 +106,7 @@ def test_a_canary_that_is_away_during_the_rollback_goes_back_when_it_comes() -> 
 
 
 def test_a_node_that_joins_after_the_end_serves_the_new_version() -> None:
-    run = _run()
+    run = run_of()
     run.minutes(600)
     run.fleet.add(["node-new"], run.now_us)
     run.minutes(10)
@@ -158,7 +115,7 @@ def test_a_node_that_joins_after_the_end_serves_the_new_version() -> None:
 
 
 def test_nodes_without_a_bundle_are_left_out_and_named() -> None:
-    run = _run()
+    run = run_of()
     other = run.fleet.statuses["node-005"].model_copy(update={"targets": ("openvino-any-x86_64-int8",), "hardware": "openvino"})
     run.fleet.statuses["node-005"] = other
     run.minutes(600)
@@ -168,15 +125,18 @@ def test_nodes_without_a_bundle_are_left_out_and_named() -> None:
 
 
 def test_sealed_bundles_go_to_nodes_that_have_a_key() -> None:
-    keys = {"node-003": WrappedKeys(candidate="a2V5", back="YmFjaw==")}
-    run = _run(sealed=True, wrapped_keys=keys)
+    run = run_of(sealed=True)
+    for node_id in ("node-003", "node-004"):
+        run.announce(node_id, f"key of {node_id}")
+    run.give("node-003", "key of node-003")
+    run.give("node-004", "the key before")
     run.minutes(90)
     assert run.touched() == {"node-003"}
-    assert {m.shadow.wrapped_key for m in run.fleet.published if m.shadow} == {"a2V5"}
+    assert {m.shadow.wrapped_key for m in run.fleet.published if m.shadow} == {"new for key of node-003"}
 
 
 def test_where_attestation_is_required_a_node_needs_a_good_one() -> None:
-    run = _run(require_attestation=True)
+    run = run_of(require_attestation=True)
 
     def attested(status: ModelStatus) -> str:
         return "" if status.attestation == "good" else "its boot state is unknown"
@@ -191,7 +151,7 @@ def test_where_attestation_is_required_a_node_needs_a_good_one() -> None:
 
 
 def test_a_pause_holds_the_ring_and_a_resume_goes_on() -> None:
-    run = _run()
+    run = run_of()
     run.minutes(60)
     run.want(Wanted.PAUSE)
     run.minutes(300)
@@ -204,7 +164,7 @@ def test_a_pause_holds_the_ring_and_a_resume_goes_on() -> None:
 
 
 def test_harm_rolls_back_a_paused_rollout_too() -> None:
-    run = _run()
+    run = run_of()
     run.minutes(60)
     run.want(Wanted.PAUSE)
     run.minutes(10)
@@ -214,7 +174,7 @@ def test_harm_rolls_back_a_paused_rollout_too() -> None:
 
 
 def test_an_abort_sends_everybody_back() -> None:
-    run = _run()
+    run = run_of()
     run.minutes(200)
     assert "2" in run.fleet.live().values()
     run.want(Wanted.ABORT)
@@ -224,7 +184,7 @@ def test_an_abort_sends_everybody_back() -> None:
 
 
 def test_a_ring_without_data_is_paused_with_a_reason_and_goes_on_when_data_comes() -> None:
-    run = _run()
+    run = run_of()
     run.minutes(60)
     for _ in range(60):  # reports come, figures do not
         run.now_us += 5 * MINUTE_US
@@ -239,7 +199,7 @@ def test_a_ring_without_data_is_paused_with_a_reason_and_goes_on_when_data_comes
 
 
 def test_an_ab_comparison_ends_at_its_time_with_everybody_on_the_baseline() -> None:
-    run = _run(kind="ab", rings=(0.5,), shadow_s=0.0, until_us=START_US + 300 * MINUTE_US)
+    run = run_of(kind="ab", rings=(0.5,), shadow_s=0.0, until_us=START_US + 300 * MINUTE_US)
     run.minutes(200)
     assert list(run.fleet.live().values()).count("2") == 30
     run.minutes(120)
@@ -249,27 +209,27 @@ def test_an_ab_comparison_ends_at_its_time_with_everybody_on_the_baseline() -> N
 
 def test_the_other_arm_of_an_ab_comparison_gets_its_own_bundle() -> None:
     bundles = {TARGET: Bundles(candidate=envelope("2", 7), back=envelope("1", 8), baseline=envelope("1", 6))}
-    run = _run(kind="ab", rings=(0.5,), shadow_s=0.0, until_us=START_US + 300 * MINUTE_US, bundles=bundles)
+    run = run_of(kind="ab", rings=(0.5,), shadow_s=0.0, until_us=START_US + 300 * MINUTE_US, bundles=bundles)
     run.minutes(30)
     assert sorted(status.live.number for status in run.fleet.statuses.values()) == [6] * 30 + [7] * 30
 
 
 def test_a_single_node_is_a_fleet() -> None:
-    run = _run(nodes=1)
+    run = run_of(nodes=1)
     run.minutes(900)
     assert run.names()[-1] is StepName.COMPLETED
     assert run.fleet.live() == {"node-000": "2"}
 
 
 def test_every_row_is_audited_once_under_a_name_of_its_own() -> None:
-    run = _run()
+    run = run_of()
     run.minutes(600)
     ids = [action.record_id for action in run.done if isinstance(action, Audit)]
     assert ids == [f"r1:{row.seq}" for row in run.rows]
 
 
 def test_a_judge_killed_after_a_row_was_written_tells_the_same_nodes() -> None:
-    run = _run()
+    run = run_of()
     run.now_us += 5 * MINUTE_US
     actions = run.controller.step(run.now_us, run.fleet.statuses)
     rows = [action.step for action in actions if isinstance(action, Record)]
@@ -280,7 +240,7 @@ def test_a_judge_killed_after_a_row_was_written_tells_the_same_nodes() -> None:
 
 
 def test_a_row_comes_before_what_it_tells_nodes() -> None:
-    actions = _run().controller.step(START_US, _run().fleet.statuses)
+    actions = run_of().controller.step(START_US, run_of().fleet.statuses)
     first = next(index for index, action in enumerate(actions) if isinstance(action, Desire))
     recorded = {node for action in actions[:first] if isinstance(action, Record) for node in action.step.nodes}
     assert recorded == {action.node_id for action in actions if isinstance(action, Desire)}
@@ -296,7 +256,7 @@ def test_a_row_comes_before_what_it_tells_nodes() -> None:
     wishes=st.dictionaries(st.integers(0, 80), st.sampled_from(list(Wanted)), max_size=3),
 )
 def test_whatever_happens_a_node_is_told_one_thing_and_has_a_model(nodes, harm_from, harm, restarts, away, wishes) -> None:
-    run = _run(nodes=nodes)
+    run = run_of(nodes=nodes)
     for tick in range(80):
         run.harm = harm if harm_from is not None and tick >= harm_from else ""
         run.fleet.away = {f"node-{number:03d}" for number in away} if 10 <= tick < 60 else set()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 from deltalake import DeltaTable
 from model_messages import START_US, figures
 from rollout_fleet import NAME, NEW, OLD, Does, SimulatedFleet, as_usual, plan_of
@@ -18,15 +19,23 @@ from sightline.broker import Broker, BrokerConfig
 from sightline.jobs_process import job_settings
 from sightline.ports import free_port
 from sightline.processes import Child
+from sightline.rollout.installation import Installation as RolloutInstallation
+from sightline.rollout.installation import find_installation
 from sightline.rollout.judge_service import JudgeConfig, JudgeService, launch_judge
-from sightline.rollout.plan_topic import write_plan
+from sightline.rollout.key_topic import read_keys
+from sightline.rollout.plan_topic import read_plans, write_plan
 from sightline.topic_content import read_topic
-from sightline_contract.events import AuditRecord
+from sightline_contract.errors import TrustError
+from sightline_contract.events import AuditKind, AuditRecord
 from sightline_contract.rollout import Figures, Slot
 from sightline_contract.topics import AUDIT
+from sightline_edge.rollout.unsealing import public_pem, unwrap_key
 from sightline_lakehouse.tables import MODEL_ROLLOUTS
 from sightline_models.judge.rules import Rules
-from sightline_models.rollout.plan import Kind, RolloutPlan, Wanted
+from sightline_models.rollout.keys import NodeKeys
+from sightline_models.rollout.keys import waiting as waiting_in
+from sightline_models.rollout.plan import Kind, RolloutPlan, SealedWith, Wanted
+from sightline_models.sealing import content_key_digest, content_key_in
 from sightline_streaming.config import JobConfig
 
 pytestmark = [pytest.mark.spark, pytest.mark.kafka]
@@ -86,6 +95,17 @@ class Installation:
             self.fleet.step()
             time.sleep(0.1)
 
+    @property
+    def installation(self) -> RolloutInstallation:
+        """As commands find it."""
+        return find_installation(self.home, self.config.job_path, self.broker.config.port)
+
+    def plan(self, rollout_id: str) -> RolloutPlan:
+        return read_plans(self.kafka)[rollout_id]
+
+    def keys(self, rollout_id: str) -> dict[str, NodeKeys]:
+        return read_keys(self.kafka).get(rollout_id, {})
+
     def audits(self) -> list[AuditRecord]:
         return [AuditRecord.model_validate_json(m.value() or b"") for m in read_topic(self.broker.bootstrap, AUDIT.name)]
 
@@ -129,6 +149,58 @@ def test_what_people_want_on_the_way_is_done(here: Installation) -> None:
     here.until(lambda: "restored" in here.steps("asked"))
     assert here.steps("asked")[-2:] == ["aborted", "restored"]
     assert set(here.fleet.live.values()) == {OLD}
+
+
+def test_nodes_that_come_late_or_with_another_key_get_theirs_while_it_runs_and_after_its_end(
+    here: Installation, tmp_path: Path
+) -> None:
+    """Protection: the judge's look when keys come; and the serial in revisions, without which a known node takes no new key."""
+    content = [content_key_in(tmp_path / f"{NAME}-{version}.key") for version in (NEW, OLD)]
+    sealed_with = SealedWith(candidate=content_key_digest(content[0]), baseline=content_key_digest(content[1]))
+    private = {node: ec.generate_private_key(ec.SECP256R1()) for node in [*here.fleet.live, "late"]}
+    here.fleet.public_keys = {node: public_pem(key) for node, key in private.items() if node != "node-1"}
+    here.begin("sealed", sealed=True, sealed_with=sealed_with, rings=(1.0,))
+    here.until(lambda: "started" in here.steps("sealed"))
+    assert {desired.node_id for desired in here.fleet.heard if desired.rollout_id == "sealed"} == set()
+
+    def opens(node: str) -> bool:
+        """Whether the newest message for the node has its key."""
+        desired = here.fleet.desired.get(node)
+        if desired is None or desired.rollout_id != "sealed" or desired.serve is None:
+            return False
+        try:
+            return unwrap_key(desired.serve.wrapped_key or "", private[node], node) == content[0]
+        except TrustError:
+            return False
+
+    def waiting() -> int:
+        """Nodes that the tables have, and that have no key yet."""
+        return len(waiting_in(here.plan("sealed"), here.installation.history.statuses().values(), here.keys("sealed")))
+
+    def give() -> list[str]:
+        command = [sys.executable, "-m", "sightline", "models", "rollout", "keys", "--keys", str(tmp_path)]
+        done = subprocess.run(
+            [*command, "--config", str(here.config.job_path)], check=True, timeout=120, stdout=subprocess.PIPE, text=True
+        )
+        return sorted(line.partition(":")[0] for line in done.stdout.splitlines())
+
+    here.until(lambda: waiting() == 7)
+    assert give() == [f"node-{number}" for number in range(8) if number != 1]
+    here.until(lambda: all(opens(node) for node in private if node not in ("node-1", "late")))
+    here.until(lambda: "completed" in here.steps("sealed"))
+    before = here.fleet.desired["node-3"].revision
+    private["node-3"] = ec.generate_private_key(ec.SECP256R1())  # a new device
+    here.fleet.public_keys["node-3"] = public_pem(private["node-3"])
+    here.fleet.live["late"], here.fleet.shadow["late"] = "0", None
+    here.until(lambda: waiting() == 2)
+    assert give() == ["late", "node-3"]
+    here.until(lambda: opens("late") and opens("node-3"))
+    assert here.fleet.live["late"] == NEW
+    assert here.fleet.desired["node-3"].revision > before
+    given = [record.node_id for record in here.audits() if record.kind == AuditKind.KEY_GIVEN]
+    assert sorted(given) == sorted([*(f"node-{number}" for number in range(8) if number != 1), "late", "node-3"])
+    del here.fleet.live["late"], here.fleet.shadow["late"]
+    here.fleet.public_keys.clear()
 
 
 def test_a_comparison_ends_in_time_with_a_table_and_plots(here: Installation, tmp_path: Path) -> None:

@@ -1,106 +1,23 @@
 """The commands of rollouts on a real broker, registry, signer and store; no judge runs."""
 
-from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
-from pathlib import Path
+from collections.abc import Iterator
 
-import av
-import numpy as np
 import pytest
-from bundles import SiteOfModels
-from deltalake import write_deltalake
 from model_messages import figures, report
-from registered_blobs import register_blobs
-from sample_tables import as_arrow
-from typer.testing import CliRunner, Result
+from rollout_place import CPU, Place, said, seen
 
 from sightline.broker import Broker, BrokerConfig
-from sightline.models import models_app
 from sightline.ports import free_port
-from sightline.rollout.plan_topic import PlanDesk, read_plans
-from sightline.rollout.records import row_of
-from sightline_contract.errors import ConfigError, SightlineError
-from sightline_contract.rollout import ModelStatus
+from sightline.rollout.plan_topic import PlanDesk
+from sightline_contract.errors import ConfigError
 from sightline_contract.targets import parse_target
 from sightline_edge.rollout.trusted import Trusted
-from sightline_edge.security.authority import Authority, init
-from sightline_lakehouse.ddl import create_local_tables
-from sightline_lakehouse.tables import MODEL_ROLLOUTS, MODEL_STATUS
-from sightline_models.registry import Registry
-from sightline_models.rollout.plan import Kind, RolloutPlan, Wanted
-from sightline_models.rollout.steps import Step, StepName
-from sightline_streaming.archived import Received
-from sightline_streaming.config import KafkaConfig
-from sightline_streaming.model_reports import sort_reports
+from sightline_models.rollout.plan import Kind, Wanted
+from sightline_models.rollout.steps import StepName
 
 pytestmark = pytest.mark.kafka
 
-CPU = "onnxruntime-any-x86_64-fp32"
 GPU = "tensorrt-10.6.0-sm_90-fp16"
-
-
-class Place:
-    """A home folder with its broker, two registered versions, a signer, a clip."""
-
-    def __init__(self, home: Path, broker: Broker) -> None:
-        self.home, self.broker = home, broker
-        self.kafka = KafkaConfig(bootstrap_servers=broker.bootstrap)
-        self.uri = f"sqlite:///{home}/mlflow.db"
-        self.site = SiteOfModels(home)
-        init(home / "pki", None, datetime.now(UTC))
-        Authority(home / "pki", None).issue("release", home, datetime.now(UTC), signer=True)
-        register_blobs(Registry(self.uri), home, "blobs", "old", "new")
-        Registry(self.uri).promote("blobs", 1, "ada")
-        self.clip = write_clip(home / "clip.mp4")
-
-    def run(self, *words: str) -> Result:
-        at = ["--home", str(self.home), "--port", str(self.broker.config.port)]
-        return CliRunner().invoke(models_app, [*words, *at], env={"COLUMNS": "200"})
-
-    def start(self, *words: str) -> Result:
-        release = self.home / "release"
-        signed = ["--signer", str(release / "signer.pem"), "--key", str(release / "signer.key"), "--clip", str(self.clip)]
-        return self.run(*words, "--model", "blobs", *signed, "--registry", self.uri)
-
-    def plans(self) -> list[RolloutPlan]:
-        return list(read_plans(self.kafka).values())
-
-    def hear(self, *statuses: ModelStatus) -> None:
-        values = [status.model_dump_json().encode() for status in statuses]
-        rows = sort_reports(Received("model_status", 0, n, 0, value) for n, value in enumerate(values)).rows[MODEL_STATUS]
-        write_deltalake(str(self.home / "tables" / MODEL_STATUS.path), rows, mode="append")
-
-    def record(self, plan: RolloutPlan, *steps: StepName, nodes: tuple[str, ...] = ()) -> None:
-        """What a judge would have written."""
-        made = []
-        for seq, name in enumerate(steps):
-            added = nodes if name is StepName.SERVING else ()
-            made.append(Step(plan.rollout_id, seq, plan.started_us + seq, name, 0, (f"because of {name}",), added))
-        rows = as_arrow(MODEL_ROLLOUTS, [row_of(plan, step) for step in made])
-        write_deltalake(str(self.home / "tables" / MODEL_ROLLOUTS.path), rows, mode="append")
-
-
-def write_clip(path: Path) -> Path:
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("mpeg4", rate=10)
-        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
-        container.start_encoding()
-        for number in range(20):
-            picture = np.zeros((64, 64, 3), np.uint8)
-            picture[10:18, number : number + 8] = 255
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode())
-    return path
-
-
-def seen(*nodes: str, targets: Sequence[str] = (CPU,)) -> list[ModelStatus]:
-    now = figures("1", name="blobs")
-    return [report(node, 5, now, targets=tuple(targets), hardware=targets[0]) for node in nodes]
-
-
-def said(result: Result) -> str:
-    assert isinstance(result.exception, SightlineError), result.exception
-    return str(result.exception)
 
 
 @pytest.fixture(scope="module")
@@ -113,12 +30,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, jars: object) -> Iterator[Pl
 @pytest.fixture
 def tables(place: Place) -> Place:
     """The place with empty tables; whatever a test began before is over."""
-    import shutil
-
-    shutil.rmtree(place.home / "tables", ignore_errors=True)
-    create_local_tables(str(place.home / "tables"), (MODEL_STATUS, MODEL_ROLLOUTS))
-    for plan in place.plans():
-        place.record(plan, StepName.STARTED, StepName.ABORTED, StepName.RESTORED)
+    place.empty()
     return place
 
 
@@ -219,18 +131,3 @@ def test_a_comparison_serves_both_versions_and_leaves_the_fleet_with_the_first(t
     assert (plan.kind, plan.version, plan.baseline_version, plan.rings) == (Kind.AB, "2", "1", (0.5,))
     assert plan.until_us == seen("a")[0].reported_us + 2 * 3600 * 1_000_000
     assert plan.bundles[CPU].baseline is None  # the champion is served already
-
-
-def test_parts_are_sealed_to_nodes_that_told_their_key(tables: Place) -> None:
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
-    public = ec.generate_private_key(ec.SECP256R1()).public_key()
-    pem = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
-    (told,) = seen("a")
-    tables.hear(told.model_copy(update={"public_key": pem}), *seen("b"))
-    assert tables.start("rollout", "start", "2", "--seal", str(tables.home / "keys")).exit_code == 0
-    plan = tables.plans()[-1]
-    assert plan.sealed
-    assert set(plan.wrapped_keys) == {"a"}
-    assert {path.name for path in (tables.home / "keys").iterdir()} == {"blobs-1.key", "blobs-2.key"}

@@ -16,7 +16,8 @@ from sightline_models.judge.judge import judge
 from sightline_models.judge.shadow import judge_shadow
 from sightline_models.judge.verdict import Decision, MetricVerdict, Verdict
 from sightline_models.rollout.consequences import consequences
-from sightline_models.rollout.fleet import Fleet, revision_of
+from sightline_models.rollout.fleet import Fleet
+from sightline_models.rollout.keys import NodeKeys
 from sightline_models.rollout.plan import Kind, RolloutPlan, Wanted
 from sightline_models.rollout.state import State, Told, after, fold
 from sightline_models.rollout.steps import Action, Answer, Desire, Question, Record, Step, StepName
@@ -43,13 +44,19 @@ class Controller:
     Actions that were given out are the caller's to carry out, also over a restart: they are not given out again, save what
     nodes are told and have not confirmed.
 
-    ``attested(status)`` says in one line why a node's attestation is not good enough, or "" if it is.
+    ``attested(status)`` says in one line why a node's attestation is not good enough, or "" if it is. ``keys`` of sealed parts
+    by node may grow and change: who was told something is told it again with a new key.
     """
 
     def __init__(
-        self, plan: RolloutPlan, steps: Iterable[Step] = (), attested: Callable[[ModelStatus], str] = lambda _: ""
+        self,
+        plan: RolloutPlan,
+        steps: Iterable[Step] = (),
+        attested: Callable[[ModelStatus], str] = lambda _: "",
+        keys: Mapping[str, NodeKeys] | None = None,
     ) -> None:
         self._plan = plan
+        self._keys = {} if keys is None else keys
         self._attested = attested
         self._state = fold(steps)
         self.verdict: Verdict | None = None  # of the last step's answer, for people
@@ -101,7 +108,7 @@ class Controller:
         return (*actions, *self._desires(fleet))
 
     def _fleet(self, now_us: int, statuses: Mapping[str, ModelStatus]) -> Fleet:
-        return Fleet(self._plan, statuses, now_us, self._attested)
+        return Fleet(self._plan, statuses, now_us, self._attested, self._keys)
 
     def _row(self, fleet: Fleet, row: _Row) -> Step:
         ring = self._state.ring if row.ring is None else row.ring
@@ -113,7 +120,7 @@ class Controller:
     def _desires(self, fleet: Fleet) -> Iterator[Desire]:
         """What nodes were told and, as far as this process knows, may not have heard."""
         for node_id, (told, at_us) in sorted(self._state.told.items()):
-            revision = revision_of(self._plan, told)
+            revision = fleet.revision(node_id, told)
             status = fleet.statuses.get(node_id)
             heard = status is not None and status.revision >= revision
             if heard or self._sent.get(node_id, 0) >= revision:
@@ -249,6 +256,8 @@ class Controller:
     def _ending(self, fleet: Fleet) -> Iterator[_Row]:
         if self._state.at is StepName.COMPLETED:
             yield from self._joining(fleet)
+        elif self._state.at is StepName.RESTORED and (new := fleet.newcomers(self._state.told)):
+            yield _Row(StepName.JOINED, nodes=tuple(new), counts={"back": 1})
         elif self._state.going_back and self._all_back(fleet):
             yield _Row(StepName.RESTORED, counts={"restore_s": (fleet.now_us - self._state.back_us) // 1_000_000})
 

@@ -1,23 +1,24 @@
 """What nodes' latest reports say about a rollout: who can take part, who is there, who serves what."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from sightline_contract.rollout import Assignment, DesiredModels, ModelStatus, Phase
 from sightline_models.judge.shadow import ShadowCohort
 from sightline_models.judge.verdict import Cohort
-from sightline_models.rollout.plan import Bundles, RolloutPlan, WrappedKeys
+from sightline_models.rollout.keys import MOST_SERIALS, NodeKeys, fits
+from sightline_models.rollout.plan import Bundles, RolloutPlan
 from sightline_models.rollout.state import State, Told
 from sightline_models.rollout.strata import Node
 
-# Of a node's revisions in one rollout; more than there are things that it can be told.
-_REVISIONS = 10
+# More than there are things that a node can be told.
+_TOLD = 10
 
 
-def revision_of(plan: RolloutPlan, told: Told) -> int:
-    """Grows within a rollout and over rollouts, since manifests' numbers do."""
-    return plan.number * _REVISIONS + told
+def revision_of(plan: RolloutPlan, told: Told, keys: NodeKeys | None = None) -> int:
+    """Grows with what is told, and with every key that the node is given meanwhile; over rollouts, since numbers do."""
+    return (plan.number * _TOLD + told) * MOST_SERIALS + (keys.serial if keys else 0)
 
 
 @dataclass(frozen=True)
@@ -28,20 +29,24 @@ class Fleet:
     statuses: Mapping[str, ModelStatus]
     now_us: int
     attested: Callable[[ModelStatus], str]
+    keys: Mapping[str, NodeKeys]  # of sealed parts, by node
 
     def bundles(self, node_id: str) -> Bundles | None:
         """Those of the node's best target that the plan has."""
         status = self.statuses.get(node_id)
-        targets = status.targets if status else ()
-        return next((self.plan.bundles[target] for target in targets if target in self.plan.bundles), None)
+        return self.plan.bundles_for(status.targets) if status else None
+
+    def revision(self, node_id: str, told: Told) -> int:
+        """The revision under which the node is told so."""
+        return revision_of(self.plan, told, self.keys.get(node_id))
 
     def hindrance(self, node_id: str) -> str:
         """Why the node can't take part, or nothing."""
         status = self.statuses[node_id]
         if self.bundles(node_id) is None:
             return f"no bundle for {status.hardware}"
-        if self.plan.sealed and node_id not in self.plan.wrapped_keys:
-            return "no key of the sealed parts was made for the node"
+        if self.plan.sealed and not fits(self.keys.get(node_id), status):
+            return "no key of the sealed parts: see 'sightline models rollout keys'"
         if self.plan.require_attestation:
             return self.attested(status) if status.attestation else "no attestation"
         return ""
@@ -72,7 +77,7 @@ class Fleet:
         return (
             status is not None
             and status.phase is Phase.REFUSED
-            and status.revision == revision_of(self.plan, told)
+            and status.revision == self.revision(node_id, told)
             and not (told is Told.SERVE and self.serves(node_id, self.plan.version))
         )
 
@@ -133,27 +138,42 @@ class Fleet:
             "serving": sum(self.serves(node, self.plan.version) for node in self.statuses),
         }
 
+    def newcomers(self, told: Collection[str]) -> list[str]:
+        """Nodes that are there, were told nothing and serve something else, where most of those like them serve the baseline.
+
+        Where most do not, the fleet was never brought to the baseline, and it is not for the end of a rollout to do so.
+        """
+        there = [node_id for node_id in self.statuses if self.online(node_id) and self.bundles(node_id)]
+        serving = [node_id for node_id in there if self.serves(node_id, self.plan.baseline_version)]
+        if 2 * len(serving) < len(there):
+            return []
+        known = {*serving, *told}
+        return [node.node_id for node in self.eligible() if node.online and node.node_id not in known]
+
     def touched(self, node_id: str) -> bool:
         """Whether the node has taken notice of the rollout."""
         status = self.statuses.get(node_id)
         return status is not None and (status.rollout_id == self.plan.rollout_id or self.serves(node_id, self.plan.version))
 
     def desired(self, node_id: str, told: Told, at_us: int) -> DesiredModels | None:
-        """The message that tells a node so; None if the plan has no bundle for any target that it still names."""
-        bundles = self.bundles(node_id)
-        if bundles is None:
+        """The message that tells a node so; None if it can't follow.
+
+        That is where the plan has no bundle for any target that it still names, or there is no key for it.
+        """
+        bundles, keys = self.bundles(node_id), self.keys.get(node_id)
+        if bundles is None or (self.plan.sealed and keys is None):
             return None
-        keys = self.plan.wrapped_keys.get(node_id, WrappedKeys())
+        new, old = (keys.candidate, keys.baseline) if keys else (None, None)
         assignments = {
-            Told.SHADOW: self._assignment(bundles.candidate, keys.candidate),
-            Told.SERVE: self._assignment(bundles.candidate, keys.candidate),
-            Told.BASELINE: self._assignment(bundles.baseline or bundles.back, keys.baseline or keys.back),
-            Told.BACK: self._assignment(bundles.back, keys.back),
+            Told.SHADOW: self._assignment(bundles.candidate, new),
+            Told.SERVE: self._assignment(bundles.candidate, new),
+            Told.BASELINE: self._assignment(bundles.baseline or bundles.back, old),
+            Told.BACK: self._assignment(bundles.back, old),
         }
         return DesiredModels(
             node_id=node_id,
             rollout_id=self.plan.rollout_id,
-            revision=revision_of(self.plan, told),
+            revision=self.revision(node_id, told),
             issued_us=at_us,
             serve=None if told is Told.SHADOW else assignments[told],
             shadow=assignments[told] if told is Told.SHADOW else None,

@@ -1,9 +1,11 @@
 """What people want of a rollout: the message on ``rollout_plans``, compacted by ``rollout_id``.
 
-A plan holds everything that the judge will ever send to nodes, signed before it starts: the candidate's envelope and, with a
+A plan holds all bundles that the judge will ever send to nodes, signed before it starts: the candidate's envelope and, with a
 higher number, the baseline's return ticket. So the judge holds no key, and whoever takes it over can send nodes nothing else.
+Keys of sealed parts, encrypted to nodes, come beside it (keys.py).
 """
 
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import Annotated
 
@@ -36,12 +38,11 @@ class Bundles(Message):
     baseline: str | None = None  # of an A/B comparison: what the other arm serves; None where it serves it already
 
 
-class WrappedKeys(Message):
-    """The keys of sealed parts, encrypted to one node's public key (base64); None where the parts are not sealed."""
+class SealedWith(Message):
+    """Which content keys the parts are sealed with (sealing.content_key_digest), so that a wrong file is noticed."""
 
-    candidate: str | None = None
-    back: str | None = None
-    baseline: str | None = None
+    candidate: str
+    baseline: str
 
 
 class RolloutPlan(Message):
@@ -66,8 +67,8 @@ class RolloutPlan(Message):
     note: str = ""
     bundles: Annotated[dict[str, Bundles], Field(min_length=1)]  # by target's text
     sources: tuple[str, ...] = ()
-    sealed: bool = False  # parts are encrypted: a node without keys below is left out
-    wrapped_keys: dict[str, WrappedKeys] = Field(default_factory=dict)  # by node
+    sealed: bool = False  # parts are encrypted: a node without keys (NodeKeys) is left out
+    sealed_with: SealedWith | None = None
     require_attestation: bool = False
     wanted: Wanted = Wanted.RUN
     edit: Annotated[int, Field(ge=0)] = 0  # grows with every change of ``wanted``; a resume is an edit that wants RUN
@@ -82,6 +83,10 @@ class RolloutPlan(Message):
     def shadow_of(self, ring: int) -> float:
         """Seconds that a ring's nodes shadow the candidate before they serve it."""
         return self.shadow_s if ring == 0 else self.shadow_later_s
+
+    def bundles_for(self, targets: Iterable[str]) -> Bundles | None:
+        """Those of the first target that the plan has any for."""
+        return next((self.bundles[target] for target in targets if target in self.bundles), None)
 
     @model_validator(mode="after")
     def _is_sound(self) -> "RolloutPlan":

@@ -90,6 +90,6 @@ def _told_after(state: State, step: Step) -> Mapping[str, tuple[Told, int]]:
     if step.name is StepName.SHADOWING:
         return {**state.told, **dict.fromkeys(step.nodes, (Told.SHADOW, step.at_us))}
     if step.name in (StepName.SERVING, StepName.JOINED):
-        told = Told.BASELINE if step.counts.get("baseline") else Told.SERVE
+        told = Told.BASELINE if step.counts.get("baseline") else Told.BACK if step.counts.get("back") else Told.SERVE
         return {**state.told, **dict.fromkeys(step.nodes, (told, step.at_us))}
     return state.told

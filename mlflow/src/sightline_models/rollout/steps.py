@@ -19,7 +19,7 @@ class StepName(StrEnum):
     OBSERVING = "observing"
     PROMOTED = "promoted"
     COMPLETED = "completed"
-    JOINED = "joined"  # nodes that came when all were to serve it
+    JOINED = "joined"  # nodes that came when all were to serve it, or (counts: back) the baseline again
     COMPARED = "compared"  # the end of an A/B comparison
     PAUSED = "paused"
     RESUMED = "resumed"

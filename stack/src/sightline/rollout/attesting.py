@@ -1,11 +1,11 @@
 """Whether a node's statement about its boot is good enough for a rollout that asks for one. Without a policy none is."""
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
 from sightline_contract.errors import ConfigError, TrustError
 from sightline_contract.rollout import ModelStatus
+from sightline_contract.sealing import key_name
 from sightline_contract.settings import load_settings
 from sightline_models.attestation import Policy, check_statement
 from sightline_models.certificates import read_authorities
@@ -19,8 +19,11 @@ def no_policy(_status: ModelStatus) -> str:
     return "the judge has no policy to check statements by: start it with --attest-policy and --trust"
 
 
-def attester(policy: Path | None, trust: Path | None) -> Attested:
-    """Checks statements by the files of a policy (YAML) and of the nodes' authority (PEM); raises ConfigError."""
+def attester(policy: Path | None, trust: Path | None, *, key_named: bool = False) -> Attested:
+    """Checks statements by the files of a policy (YAML) and of the nodes' authority (PEM); raises ConfigError.
+
+    ``key_named``: a statement that does not name the sealing key is not good enough.
+    """
     if policy is None and trust is None:
         return no_policy
     if policy is None or trust is None:
@@ -37,7 +40,9 @@ def attester(policy: Path | None, trust: Path | None) -> Attested:
         except TrustError as error:
             return str(error)
         stated = statement.claims.get("sealing_key")
-        if stated and status.public_key and stated != f"sha256:{hashlib.sha256(status.public_key.encode()).hexdigest()}":
+        if key_named and not stated:
+            return f"{status.node_id}: attestation: does not name its sealing key"
+        if stated and status.public_key and stated != key_name(status.public_key):
             # The topic does not keep a node from announcing a key in another's name.
             return f"{status.node_id}: attestation: the sealing key that it announced is not the one that it states"
         return ""

@@ -56,6 +56,13 @@ ThresholdsOption = Annotated[Path | None, typer.Option(help="YAML: min_score and
 NoteOption = Annotated[str, typer.Option(help="Why, for the audit log.")]
 AttestOption = Annotated[bool, typer.Option("--require-attestation", help="Leave out nodes that do not state their boot.")]
 
+PolicyOption = Annotated[
+    Path | None, typer.Option("--attest-policy", help="What nodes' statements must say (YAML).", show_default=False)
+]
+TrustOption = Annotated[
+    Path | None, typer.Option("--trust", help="The nodes' authority, for these statements.", show_default=False)
+]
+
 rollout_app = typer.Typer(help="Bring a version to the fleet, ring by ring, judged by figures.", no_args_is_help=True)
 ab_app = typer.Typer(help="Two versions side by side for a period.", no_args_is_help=True)
 
@@ -86,6 +93,8 @@ def start_command(
     seal: SealOption = None,
     thresholds: ThresholdsOption = None,
     require_attestation: AttestOption = False,
+    attest_policy: PolicyOption = None,
+    trust: TrustOption = None,
     note: NoteOption = "",
     registry: RegistryOption = DEFAULT_REGISTRY,
     home: HomeOption = None,
@@ -98,7 +107,7 @@ def start_command(
     shares = ring_shares(canary, rings)
     asked = Asked(
         model, version, baseline, shares, shadow, judge, expires, store, source, target, clip, seal, thresholds, note,
-        require_attestation,
+        require_attestation, attest_policy, trust,
     )  # fmt: skip
     typer.echo(begin(asked, signer, key, registry, _home(home), find_installation(home, config, port)))
 
@@ -170,6 +179,22 @@ def abort_command(
     _want("abort", reason, find_installation(home, config, port))
 
 
+@rollout_app.command("keys")
+def keys_command(
+    keys: Annotated[Path, typer.Option("--keys", metavar="FOLDER", help="Where --seal keeps content keys.")],
+    follow: Annotated[bool, typer.Option("--follow", help="Go on until SIGTERM or Ctrl-C.")] = False,
+    attest_policy: PolicyOption = None,
+    trust: TrustOption = None,
+    home: HomeOption = None,
+    config: ConfigOption = None,
+    port: PortOption = DEFAULT_PORT,
+) -> None:
+    """Give keys of the newest rollout's sealed parts to nodes that came later, or announce another public key."""
+    from sightline.rollout.asking import give_keys
+
+    give_keys(find_installation(home, config, port), keys, attest_policy, trust, follow=follow)
+
+
 @ab_app.command("start")
 def ab_start_command(
     a: Annotated[str, typer.Argument(help="Number or alias of the one version: the fleet is left with it.")],
@@ -223,10 +248,8 @@ def judge_command(
     home: HomeOption = None,
     config: ConfigOption = None,
     port: PortOption = DEFAULT_PORT,
-    attest_policy: Annotated[
-        Path | None, typer.Option(help="What nodes' statements of their boot must say (YAML).", show_default=False)
-    ] = None,
-    trust: Annotated[Path | None, typer.Option(help="The nodes' authority, for these statements.", show_default=False)] = None,
+    attest_policy: PolicyOption = None,
+    trust: TrustOption = None,
 ) -> None:
     """Run the judge in the foreground, until Ctrl-C."""
     import yaml

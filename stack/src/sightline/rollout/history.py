@@ -1,6 +1,7 @@
 """What the tables say of rollouts and nodes, read without Spark: for commands, which work while the judge is down."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -16,8 +17,9 @@ from sightline_streaming.model_reports import status_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from deltalake import DeltaTable
 
-_RECENT: Final = timedelta(hours=24)  # a node that was not heard of for so long is not shown
+RECENT: Final = timedelta(hours=24)  # a node that was not heard of for so long is not shown
 OVER: Final = frozenset({StepName.COMPLETED, StepName.RESTORED})
 
 
@@ -40,13 +42,13 @@ class History:
         import pyarrow.compute as pc
 
         # A fleet reports millions of times a day: which rows are wanted is found before any becomes an object.
-        times = self._read(MODEL_STATUS, columns=["node_id", "reported_at", "event_date"], newest_days=_RECENT)
+        times = self._read(MODEL_STATUS, columns=["node_id", "reported_at", "event_date"], newest_days=RECENT)
         if times is None or not times.num_rows:
             return {}
         latest = times.group_by("node_id").aggregate([("reported_at", "max")])
-        latest = latest.filter(pc.field("reported_at_max") > pc.max(latest["reported_at_max"]).as_py() - _RECENT)
+        latest = latest.filter(pc.field("reported_at_max") > pc.max(latest["reported_at_max"]).as_py() - RECENT)
         at = latest["reported_at_max"].to_pylist()
-        rows = self._read(MODEL_STATUS, [("reported_at", ">=", min(at))], newest_days=_RECENT)
+        rows = self._read(MODEL_STATUS, [("reported_at", ">=", min(at))], newest_days=RECENT)
         of_node = dict(zip(latest["node_id"].to_pylist(), at, strict=True))
         found = rows.filter(pc.field("reported_at").isin(at)).to_pylist() if rows else []
         return {row["node_id"]: status_of(row) for row in found if of_node.get(row["node_id"]) == row["reported_at"]}
@@ -64,20 +66,40 @@ class History:
         newest_days: timedelta | None = None,
     ) -> "pa.Table | None":
         """Rows, of the newest days alone where asked; None where there is no table."""
+        with readable(table_location(self.root, table)):
+            if (found := self.open(table)) is None:
+                return None
+            wanted = list(where)
+            if newest_days is not None and (since := newest_date(found)) is not None:
+                wanted.append(("event_date", ">=", since - newest_days))
+            return found.to_pyarrow_table(filters=wanted or None, columns=columns)
+
+    def open(self, table: Table) -> "DeltaTable | None":
+        """The table as it is now; None where there is none. Raises ConfigError for tables that are in no folder."""
         from deltalake import DeltaTable
-        from deltalake.exceptions import DeltaError, TableNotFoundError
+        from deltalake.exceptions import TableNotFoundError
 
         if not is_local(self.root):
             raise ConfigError(f"{self.root}: is no folder, and only the judge and Spark read an object store: ask with SQL")
-        location = table_location(self.root, table)
-        try:
-            found = DeltaTable(location)
-            wanted = list(where)
-            if newest_days is not None and (days := [date.fromisoformat(each["event_date"]) for each in found.partitions()]):
-                wanted.append(("event_date", ">=", max(days) - newest_days))
-            return found.to_pyarrow_table(filters=wanted or None, columns=columns)
-        except TableNotFoundError:
-            return None
-        except (OSError, DeltaError) as error:
-            reason = str(error).partition("\n")[0]
-            raise StorageError(f"{location}: cannot be read ({reason}): check the table root") from error
+        with readable(location := table_location(self.root, table)):
+            try:
+                return DeltaTable(location)
+            except TableNotFoundError:
+                return None
+
+
+def newest_date(table: "DeltaTable") -> date | None:
+    """The newest day that the table has rows of."""
+    return max((date.fromisoformat(each["event_date"]) for each in table.partitions()), default=None)
+
+
+@contextmanager
+def readable(location: str) -> Iterator[None]:
+    """Raises StorageError where Delta can't read the table there."""
+    from deltalake.exceptions import DeltaError
+
+    try:
+        yield
+    except (OSError, DeltaError) as error:
+        reason = str(error).partition("\n")[0]
+        raise StorageError(f"{location}: cannot be read ({reason}): check the table root") from error

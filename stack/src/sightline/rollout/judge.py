@@ -107,7 +107,8 @@ class Judge:
     def _controller_of(self, plan: RolloutPlan) -> Controller:
         """The plan's controller, which knows the plan's newest edit."""
         if self._controller is None or self._controller.plan.rollout_id != plan.rollout_id:
-            self._controller = Controller(plan, self._steps(plan.rollout_id), self._attested)
+            keys = self._plans.keys_of(plan.rollout_id)
+            self._controller = Controller(plan, self._steps(plan.rollout_id), self._attested, keys)
         elif self._controller.plan.edit != plan.edit:
             self._controller.update(plan)
         return self._controller

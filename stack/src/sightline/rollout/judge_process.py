@@ -26,7 +26,7 @@ from sightline.rollout.journal import Journal, Registry
 from sightline.rollout.judge import Judge
 from sightline.rollout.plan_topic import PlanFollower
 from sightline_contract.errors import SightlineError
-from sightline_contract.topics import AUDIT, MODEL_ROLLOUT, ROLLOUT_PLANS
+from sightline_contract.topics import AUDIT, MODEL_ROLLOUT, ROLLOUT_KEYS, ROLLOUT_PLANS
 from sightline_lakehouse.ddl import create_tables
 from sightline_lakehouse.tables import MODEL_ROLLOUTS
 from sightline_streaming import audit, models
@@ -55,9 +55,12 @@ def run(
 
     ``chain_audit``: keep the audit log, too, where no job archive does.
     """
-    await_topics(config.kafka, [ROLLOUT_PLANS, MODEL_ROLLOUT, AUDIT, *models.JOB.topics], _BROKER_TIMEOUT_S)
     fleet = Fleet()
     jobs = [replace(models.JOB, start=partial(models.start, tell=fleet.take)), *([audit.JOB] if chain_audit else [])]
+    topics = dict.fromkeys(
+        [ROLLOUT_PLANS, ROLLOUT_KEYS, MODEL_ROLLOUT, AUDIT, *(topic for job in jobs for topic in job.topics)]
+    )
+    await_topics(config.kafka, list(topics), _BROKER_TIMEOUT_S)
     with Application(config, jobs, master=_MASTER, jars=fetch_jars("spark")) as application:
         _listen(to_stop)
         create_tables(application.spark, config.table_root, (MODEL_ROLLOUTS,))

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from sightline.rollout.attesting import Attested
+from sightline.rollout.giving import ContentKeys, Wrapped, announce_keys, made_content_key, wrap
 from sightline.rollout.history import History
 from sightline.rollout.plan_topic import PlanDesk
 from sightline.rollout.registry_door import number_of
@@ -22,8 +24,8 @@ from sightline_models.bundle import build_bundle
 from sightline_models.judge.rules import Rules
 from sightline_models.registry import Alias, Registry, Version
 from sightline_models.registry_engines import download_engine, engine_targets
-from sightline_models.rollout.plan import Bundles, Kind, RolloutPlan, WrappedKeys
-from sightline_models.sealing import content_key_in, wrap_key
+from sightline_models.rollout.keys import waiting
+from sightline_models.rollout.plan import Bundles, Kind, RolloutPlan
 from sightline_models.signing import Signer
 
 _US: Final = 1_000_000
@@ -51,18 +53,29 @@ class Request:
     targets: tuple[str, ...] = ()  # instead of those that nodes report
     keys: Path | None = None  # folder of content keys: parts are sealed
     require_attestation: bool = False
+    attested: Attested | None = None  # whether a node's statement vouches for its public key; None: not asked
     for_s: float | None = None  # an A/B comparison of so long
 
 
 class Beginning:
     """One start, step by step; every step raises SightlineError and leaves nothing that a node could see."""
 
-    def __init__(self, request: Request, registry: Registry, signer: Signer, golden: MakeGolden, now_us: int) -> None:
+    def __init__(
+        self,
+        request: Request,
+        registry: Registry,
+        signer: Signer,
+        golden: MakeGolden,
+        now_us: int,
+        warn: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """``warn`` gets a line for each node that is given no key of sealed parts."""
         self._request = request
         self._registry = registry
         self._signer = signer
         self._golden = golden
         self._now_us = now_us
+        self._warn = warn
 
     def run(self, desk: PlanDesk, history: History) -> RolloutPlan:
         """Publish the plan."""
@@ -73,7 +86,11 @@ class Beginning:
         statuses = history.statuses()
         with tempfile.TemporaryDirectory(prefix="rollout-") as scratch:
             plan = self._plan(desk, candidate, baseline, statuses, Path(scratch))
-        desk.begin(plan)
+        made = self._wrapped(plan, candidate, baseline, statuses)
+        actor, now_us, kafka = self._request.actor, self._now_us, desk.kafka
+        desk.begin(plan, made.keys, lambda: announce_keys(plan, made.keys, made.reasons, actor, now_us, kafka))
+        for node_id, why in made.refused.items():
+            self._warn(f"{node_id}: gets no key: {why}")
         return plan
 
     def _require_none_runs(self, desk: PlanDesk, history: History) -> None:
@@ -129,7 +146,7 @@ class Beginning:
             bundles=bundles,
             sources=request.sources,
             sealed=request.keys is not None,
-            wrapped_keys=self._wrapped(candidate, baseline, statuses),
+            sealed_with=content.names if (content := self._content(candidate, baseline)) else None,
             require_attestation=request.require_attestation,
             until_us=None if request.for_s is None else event_us + round(request.for_s * _US),
         )
@@ -189,22 +206,19 @@ class Beginning:
 
     def _key(self, version: Version) -> bytes | None:
         keys = self._request.keys
-        if keys is None:
-            return None
-        keys.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return content_key_in(keys / f"{version.name}-{version.number}.key")
+        return made_content_key(keys, version.name, str(version.number)) if keys else None
 
-    def _wrapped(self, candidate: Version, baseline: Version, statuses: Mapping[str, ModelStatus]) -> dict[str, WrappedKeys]:
+    def _content(self, candidate: Version, baseline: Version) -> ContentKeys | None:
         new, old = self._key(candidate), self._key(baseline)
-        if new is None or old is None:
-            return {}
-        nodes = {node: status.public_key for node, status in statuses.items() if status.public_key}
-        return {
-            node: WrappedKeys(
-                candidate=wrap_key(new, public, node), back=wrap_key(old, public, node), baseline=wrap_key(old, public, node)
-            )
-            for node, public in nodes.items()
-        }
+        return ContentKeys(new, old) if new and old else None
+
+    def _wrapped(
+        self, plan: RolloutPlan, candidate: Version, baseline: Version, statuses: Mapping[str, ModelStatus]
+    ) -> Wrapped:
+        """Keys for the nodes that announce a public key; who comes later gets them by 'rollout keys'."""
+        if (content := self._content(candidate, baseline)) is None:
+            return Wrapped((), {}, {})
+        return wrap(plan.rollout_id, content, waiting(plan, statuses.values(), {}), None, self._request.attested)
 
 
 def can_run(version: Version, text: str) -> bool:

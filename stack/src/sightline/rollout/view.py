@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ from rich.text import Text
 
 from sightline_contract.rollout import ModelStatus
 from sightline_models.judge.verdict import MetricVerdict, Verdict
+from sightline_models.rollout.keys import NodeKeys, waiting
 from sightline_models.rollout.plan import Kind, RolloutPlan
 from sightline_models.rollout.state import State, fold
 from sightline_models.rollout.steps import Step, StepName
@@ -32,6 +33,7 @@ class Look:
     steps: Sequence[Step]
     statuses: Mapping[str, ModelStatus]
     judge: Mapping[str, Any]  # what the judge told of itself
+    keys: Mapping[str, NodeKeys] = field(default_factory=dict)  # of sealed parts, by node
 
     @property
     def state(self) -> State:
@@ -55,7 +57,7 @@ class Look:
 
 def describe(look: Look) -> RenderableType:
     """The whole picture."""
-    parts: list[RenderableType] = [_headline(look), _rings(look), _nodes(look)]
+    parts: list[RenderableType] = [_headline(look), _rings(look), _nodes(look), *map(Text, _key_lines(look))]
     if look.metrics:
         parts.append(_metrics(look.metrics))
     if (verdict := look.verdict) is not None and not look.state.over:
@@ -97,7 +99,8 @@ def _rings(look: Look) -> Table:
     state = look.state
     told: dict[int, set[str]] = {}
     for step in look.steps:
-        if step.name in (StepName.SHADOWING, StepName.SERVING, StepName.JOINED) and not step.counts.get("baseline"):
+        is_candidate = not {"baseline", "back"} & step.counts.keys()
+        if step.name in (StepName.SHADOWING, StepName.SERVING, StepName.JOINED) and is_candidate:
             told.setdefault(step.ring, set()).update(step.nodes)
     for ring, share in enumerate(look.plan.rings):
         nodes = told.get(ring, set())
@@ -124,6 +127,18 @@ def _nodes(look: Look) -> Table:
     for group, count in groups.most_common():
         table.add_row(str(count), *group)
     return table
+
+
+def _key_lines(look: Look) -> list[str]:
+    """Who can't open the sealed parts of the plan, and what to do."""
+    if not look.plan.sealed:
+        return []
+    lines = []
+    if wait := len(waiting(look.plan, look.statuses.values(), look.keys)):
+        lines.append(f"keys: {wait} nodes wait for theirs: sightline models rollout keys --keys FOLDER")
+    if mute := sum(status.public_key is None for status in look.statuses.values()):
+        lines.append(f"keys: {mute} nodes announce no public key: set models.key there")
+    return lines
 
 
 def _metrics(metrics: Sequence[MetricVerdict]) -> Table:
