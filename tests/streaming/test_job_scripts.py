@@ -66,3 +66,10 @@ def test_an_unknown_job_is_told_with_the_known_ones(tmp_path: Path) -> None:
     done = run_script("-m", "sightline_streaming.cli", "--config", config, "--jobs", "tracking,count")
     assert done.returncode == 1
     assert done.stderr == "error: job 'count': is not one of tracking, facts, alerts, archive, audit, models\n"
+
+
+def test_the_audit_log_has_one_writer(tmp_path: Path) -> None:
+    config = write_config(tmp_path, "127.0.0.1:9092")
+    done = run_script("-m", "sightline_streaming.cli", "--config", config, "--jobs", "archive,audit")
+    assert done.returncode == 1
+    assert done.stderr == "error: job 'audit': 'archive' keeps the audit log already: leave one of them out\n"

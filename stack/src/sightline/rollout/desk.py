@@ -65,10 +65,11 @@ class Desk:
                 self._announced(announce)
             self._producer.commit_transaction(_TIMEOUT_S)
             self._await_readable(last)
-        except KafkaException as error:
-            if error.args[0].code() in (KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.PRODUCER_FENCED):
+        except (KafkaException, SystemError) as error:
+            code, why = _told(error)
+            if code in (KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.PRODUCER_FENCED):
                 raise OvertakenError(f"{self._where}: somebody else came meanwhile, and nothing was written") from error
-            raise BrokerError(f"{self._where}: takes no message ({error.args[0].str()}): see whether Kafka runs") from error
+            raise BrokerError(f"{self._where}: takes no message ({why}): see whether Kafka runs") from error
 
     def _produce(self, topic: str, key: str, value: bytes | None, report: Callable[[Any, Any], None]) -> None:
         try:
@@ -97,3 +98,17 @@ class Desk:
         except BaseException:
             self._producer.abort_transaction(_TIMEOUT_S)
             raise
+
+
+def _told(error: BaseException) -> tuple[int | None, str]:
+    """Code and words of what Kafka's client raised.
+
+    A fatal error that comes while it delivers is set before the delivery's callback runs, which Python then reports as a
+    SystemError with the client's own as its cause.
+    """
+    from confluent_kafka import KafkaError
+
+    cause = error if error.args and isinstance(error.args[0], KafkaError) else error.__cause__
+    if cause is None or not cause.args or not isinstance(cause.args[0], KafkaError):
+        raise error
+    return cause.args[0].code(), cause.args[0].str()

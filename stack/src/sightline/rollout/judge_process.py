@@ -57,10 +57,8 @@ def run(
     """
     fleet = Fleet()
     jobs = [replace(models.JOB, start=partial(models.start, tell=fleet.take)), *([audit.JOB] if chain_audit else [])]
-    topics = dict.fromkeys(
-        [ROLLOUT_PLANS, ROLLOUT_KEYS, MODEL_ROLLOUT, AUDIT, *(topic for job in jobs for topic in job.topics)]
-    )
-    await_topics(config.kafka, list(topics), _BROKER_TIMEOUT_S)
+    topics = [ROLLOUT_PLANS, ROLLOUT_KEYS, MODEL_ROLLOUT, AUDIT, *(topic for job in jobs for topic in job.topics)]
+    await_topics(config.kafka, topics, _BROKER_TIMEOUT_S)
     with Application(config, jobs, master=_MASTER, jars=fetch_jars("spark")) as application:
         _listen(to_stop)
         create_tables(application.spark, config.table_root, (MODEL_ROLLOUTS,))
