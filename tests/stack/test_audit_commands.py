@@ -89,6 +89,15 @@ def test_a_whole_log_is_one_line_and_exit_code_0(root: str, signer: Files) -> No
     assert (result.exit_code, result.output) == (0, "33 records, chain whole, last checkpoint at seq 30 signed by release\n")
 
 
+def test_what_is_written_and_signed_after_the_log_was_opened_is_not_missing(root: str, signer: Files) -> None:
+    opened_before = AuditLog(root)
+    extend_log(AuditLog(root), entries(31, 33))
+    sign(root, signer)
+    verdict = verify_log(opened_before)
+    assert verdict.last is not None
+    assert (verdict.rows, verdict.last.stated.seq, verdict.findings) == (33, 33, ())
+
+
 def changed(rows: pa.Table) -> pa.Table:
     actor = pc.if_else(pc.equal(rows["seq"], 12), "eve", rows["actor"])
     return rows.set_column(rows.schema.get_field_index("actor"), rows.schema.field("actor"), actor)

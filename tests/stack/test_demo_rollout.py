@@ -37,7 +37,7 @@ def test_a_good_version_reaches_every_node_and_one_that_is_bad_at_night_is_taken
     assert not {"champion", "canary"} & set(report.aliases[nightly.version])
     assert re.match(r"\d{2} records, chain whole, last checkpoint at seq \d{2} signed by release$", report.audit)
     kinds = {row.entry.kind for row in AuditLog(str(tmp_path / "rollout/work/tables")).rows()}
-    assert kinds >= {"model_registered", "rollout_started", "rollout_step"}
+    assert kinds >= {"model_registered", "alias_moved", "rollout_started", "rollout_completed", "rollout_rolled_back"}
     written = json.loads((tmp_path / "rollout/summary.json").read_text())
     assert [each["end"] for each in written["rollouts"]] == ["completed", "rolled back"]
     assert (tmp_path / "rollout/rings.png").stat().st_size > 10_000

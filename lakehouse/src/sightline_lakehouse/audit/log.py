@@ -78,14 +78,20 @@ def _typed(values: Iterable[Any], kind: pa.DataType) -> pa.Array:
 
 
 class AuditLog:
-    """The two tables below a root, as they are when it is made."""
+    """The two tables below a root, as they are when it is made or read again."""
 
     def __init__(self, root: str, options: dict[str, str] | None = None) -> None:
         """Raises StorageError where one of them cannot be read. ``options`` are delta-rs's for an object store."""
         # delta-rs knows the scheme by the name that Amazon gave it, Hadoop by its own.
-        root = root.replace("s3a://", "s3://", 1) if root.startswith("s3a://") else root
-        self._log = _open(table_location(root, AUDIT_LOG), options)
-        self._checkpoints = _open(table_location(root, AUDIT_CHECKPOINTS), options)
+        self._root = root.replace("s3a://", "s3://", 1) if root.startswith("s3a://") else root
+        self._options = options
+        self.reread()
+
+    def reread(self) -> None:
+        """Take the tables as they are now; raises StorageError."""
+        # Checkpoints first: a row is there before it is signed, and one that is signed in between was not removed.
+        self._checkpoints = _open(table_location(self._root, AUDIT_CHECKPOINTS), self._options)
+        self._log = _open(table_location(self._root, AUDIT_LOG), self._options)
 
     def newest(self) -> Newest:
         """How far the log goes."""

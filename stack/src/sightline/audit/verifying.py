@@ -52,10 +52,15 @@ Checkpoints = dict[tuple[int, str], Checkpoint]
 
 
 def verify_log(log: AuditLog, authorities: "list[Certificate] | None" = None, broker: Broker | None = None) -> Verdict:
-    """Judge the log; without ``authorities`` anybody may have signed the checkpoints. Raises StorageError, BrokerError."""
+    """Judge the log, which is read again; without ``authorities`` anybody may have signed the checkpoints.
+
+    Raises StorageError, BrokerError.
+    """
+    # The topic first: a checkpoint is in the table before it is told, and one that is signed meanwhile was not removed.
+    told = _of_topic(broker, authorities) if broker else {}
+    log.reread()
     checkpoints, findings = _of_table(log, authorities)
-    if broker:
-        told = _of_topic(broker, authorities)
+    if told:
         for seq, _ in told.keys() - checkpoints.keys():
             what = "its signed checkpoint is on the topic and was removed from gold.audit_checkpoints"
             findings.append(Finding(Fault.CHECKPOINT, seq, seq, what))
