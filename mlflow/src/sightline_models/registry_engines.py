@@ -53,6 +53,11 @@ def parity(registry: Registry, version: Version) -> dict[str, Figures]:
     return {target: _read_json(registry, version, f"{_parity_of(target)}.json") for target in _targets(version, _PARITY_TAG)}
 
 
+def was_refused(version: Version, target: str) -> bool:
+    """Whether the gates refused the version, freshly read, for the target's text."""
+    return version.tags.get(f"{_PARITY_TAG}{target}") == "refused"
+
+
 def _targets(version: Version, tag: str) -> list[str]:
     return sorted(key.removeprefix(tag) for key in version.tags if key.startswith(tag))
 

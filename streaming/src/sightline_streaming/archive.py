@@ -10,11 +10,11 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F  # noqa: N812 - the name that Spark's users know
 from pyspark.sql.streaming.query import StreamingQuery
 
-from sightline_contract.topics import AUDIT, AUDIT_CHECKPOINTS, DEAD_LETTERS, DETECTIONS
-from sightline_lakehouse.tables import AUDIT_CHECKPOINTS as AUDIT_CHECKPOINTS_TABLE
-from sightline_lakehouse.tables import AUDIT_LOG, DETECTIONS_RAW
+from sightline_contract.topics import DETECTIONS
 from sightline_lakehouse.tables import DEAD_LETTERS as DEAD_LETTERS_TABLE
+from sightline_lakehouse.tables import DETECTIONS_RAW
 from sightline_streaming.archived import KINDS, Received, sort_messages
+from sightline_streaming.audit import JOB as AUDIT_JOB
 from sightline_streaming.audit import start_audit
 from sightline_streaming.delta_sink import BatchSink
 from sightline_streaming.job import Job, JobContext
@@ -68,13 +68,7 @@ def start(context: JobContext) -> tuple[StreamingQuery, ...]:
 
 JOB = Job(
     "archive",
-    topics=(DETECTIONS, *(kind.topic for kind in KINDS), AUDIT, AUDIT_CHECKPOINTS, DEAD_LETTERS),
-    tables=(
-        DETECTIONS_RAW,
-        *(kind.table for kind in KINDS if kind.table),
-        AUDIT_LOG,
-        AUDIT_CHECKPOINTS_TABLE,
-        DEAD_LETTERS_TABLE,
-    ),
+    topics=(DETECTIONS, *(kind.topic for kind in KINDS), *AUDIT_JOB.topics),
+    tables=(DETECTIONS_RAW, *(kind.table for kind in KINDS if kind.table), *AUDIT_JOB.tables),
     start=start,
 )

@@ -19,7 +19,7 @@ from sightline_contract.rollout import Assignment, Phase, Slot
 from sightline_contract.targets import Runtime
 from sightline_edge.backends import cpu_target
 from sightline_edge.rollout.store import WRAPPED_KEY_FILE, hex_of
-from sightline_edge.rollout.unsealing import open_key
+from sightline_edge.rollout.unsealing import file_name, open_key
 from sightline_models.sealing import new_content_key, wrap_key
 
 CONTENT_KEY = new_content_key()
@@ -78,7 +78,7 @@ def contents(plain: Bundle) -> bytes:
     return b"".join(plain.part(name).read_bytes() for name in plain.manifest.parts)
 
 
-def test_the_search_finds_what_lies_open(rig: Rig, better: Bundle, best: Bundle, site: Site, tmp_path: Path) -> None:
+def test_the_search_finds_what_lies_open(rig: Rig, better: Bundle, site: Site, tmp_path: Path) -> None:
     """The same models, not sealed, are found: the other tests' search is one that can find."""
     assert set(plaintexts(better, CONTENT_KEY)) == {MODEL_FILE, GOLDEN_PART}
     serving(rig, site.bundle(tmp_path / "better", number=3))
@@ -282,7 +282,7 @@ def as_earlier_versions_kept_it(rig: Rig, bundle: Bundle) -> None:
     folder, parts = rig.state / "models" / bundle.name, rig.state / "models/parts"
     for name, content in plaintexts(bundle, CONTENT_KEY).items():
         part = bundle.manifest.parts[name]
-        (folder / f"{name}.sealed").unlink()
+        (folder / file_name(name, part)).unlink()
         (parts / hex_of(part.sealed.digest)).unlink()
         (parts / hex_of(part.digest)).write_bytes(content)
         os.link(parts / hex_of(part.digest), folder / name)
@@ -322,6 +322,7 @@ def test_what_an_earlier_version_opened_and_no_model_has_goes_with_the_first_ste
     serving(rig, plain)
     part = best.manifest.parts[MODEL_FILE]
     (rig.state / "models/parts" / hex_of(part.digest)).write_bytes(plaintexts(best, CONTENT_KEY)[MODEL_FILE])
+    assert opened()
     rig.restart()
     rig.settle()
     assert opened() == []
@@ -355,7 +356,7 @@ def where_no_file_can_be_written(better: Bundle, tmp_path: Path) -> Callable[[st
     home = tmp_path / "home"
     (home / "model").mkdir(parents=True)
     for name, part in better.manifest.parts.items():
-        shutil.copyfile(better.part(name), home / "model" / (f"{name}.sealed" if part.sealed else name))
+        shutil.copyfile(better.part(name), home / "model" / file_name(name, part))
     (home / "manifest.json").write_text(better.manifest.model_dump_json())
     support = Path(__file__).parents[2] / "support"
     environment = os.environ | {

@@ -57,7 +57,9 @@ class Bundles:
         if self._key is None:
             raise TrustError("sealing: the bundle is sealed and this node has no key: set models.key")
         if wrapped is None:
-            raise TrustError("sealing: the bundle is sealed and its key did not come: start the rollout again for this node")
+            raise TrustError(
+                "sealing: the bundle is sealed and its key did not come: run 'sightline models rollout keys' at the centre"
+            )
         return unwrap_key(wrapped, self._key, self._node_id)
 
 

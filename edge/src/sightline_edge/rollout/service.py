@@ -86,7 +86,7 @@ def blurred_classes(config: NodeConfig, card: ModelCard) -> BlurredClasses:
 
 
 def check_golden(files: ModelFiles, target: Target, engine: Engine) -> None:
-    """The parity gate of a bundle's golden clip; raises ParityError."""
+    """The parity gate of a bundle's golden clip; raises ParityError, or ModelError where the clip cannot tell anything."""
     if not isinstance(engine, Detector):
         raise TypeError(f"parity is checked of a Detector, not of {type(engine).__name__}")
     golden = parse_golden(files.read(GOLDEN_PART), files.where(GOLDEN_PART))

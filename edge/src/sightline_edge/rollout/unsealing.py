@@ -70,7 +70,8 @@ def unwrap_key(wrapped: str, key: ec.EllipticCurvePrivateKey, node_id: str) -> b
         content_key = _SUITE.decrypt(decode_base64(wrapped, "wrapped key"), key, wrap_info(node_id))
     except (InvalidTag, ValueError) as error:
         raise TrustError(
-            "sealing: the wrapped key is not for this node's key, which may be a new one: start the rollout again for this node"
+            "sealing: the wrapped key is not for this node's key, which may be a new one: "
+            "run 'sightline models rollout keys' at the centre"
         ) from error
     if len(content_key) != KEY_BYTES:
         raise TrustError(f"sealing: the wrapped key has {len(content_key)} bytes and not {KEY_BYTES}")
@@ -97,7 +98,7 @@ def unsealed(source: Path, content_key: bytes, name: str, part: Part) -> Iterato
                     break
                 yield chunk
     except OSError as error:
-        raise TrustError(f"disk: part {name!r} cannot be read ({error.strerror}): it is fetched again") from error
+        raise TrustError(f"disk: part {name!r} cannot be read ({error.strerror}): mend the disk") from error
     check_part(name, part, size, f"sha256:{digest.hexdigest()}")
 
 

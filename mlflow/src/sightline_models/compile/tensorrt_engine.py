@@ -146,7 +146,7 @@ class _Log:
     last: Sequence[str] = ()
 
     def __init__(self, trt: Any, path: Path | None) -> None:
-        began_s, file = time.perf_counter(), path.open("w") if path else None
+        began_s, file = time.perf_counter(), path.open("w", encoding="utf-8") if path else None
 
         class Logger(trt.ILogger):  # type: ignore[misc]
             def __init__(self) -> None:

@@ -234,18 +234,15 @@ class Controller:
     def _serve(self, fleet: Fleet, nodes: tuple[str, ...], ring: int | None = None) -> Iterator[_Row]:
         where = self._state.ring if ring is None else ring
         yield _Row(StepName.SERVING, nodes=nodes, ring=where)
-        if self._plan.kind is Kind.AB and any(bundles.baseline for bundles in self._plan.bundles.values()):
-            others = tuple(node.node_id for node in fleet.eligible() if node.node_id not in self._state.told)
-            if others:
-                yield _Row(StepName.JOINED, nodes=others, counts={"baseline": 1})
+        has_other_arm = self._plan.kind is Kind.AB and any(bundles.baseline for bundles in self._plan.bundles.values())
+        if has_other_arm and (others := fleet.untold(self._state.told)):
+            yield _Row(StepName.JOINED, nodes=others, counts={"baseline": 1})
 
     def _joining(self, fleet: Fleet) -> Iterator[_Row]:
         """Nodes that came when the whole fleet is to serve the version."""
         whole = self._plan.rings[self._state.ring] == 1.0 and self._state.at in (StepName.SERVING, StepName.OBSERVING)
-        if whole or self._state.at is StepName.COMPLETED:
-            new = tuple(node.node_id for node in fleet.eligible() if node.node_id not in self._state.told)
-            if new:
-                yield _Row(StepName.JOINED, nodes=new)
+        if (whole or self._state.at is StepName.COMPLETED) and (new := fleet.untold(self._state.told)):
+            yield _Row(StepName.JOINED, nodes=new)
 
     def _enough_serve(self, fleet: Fleet) -> bool:
         nodes = [node for node in self._state.ring_nodes if fleet.online(node)]

@@ -148,7 +148,11 @@ class Fleet:
         if 2 * len(serving) < len(there):
             return []
         known = {*serving, *told}
-        return [node.node_id for node in self.eligible() if node.online and node.node_id not in known]
+        return sorted(node_id for node_id in there if node_id not in known and not self.hindrance(node_id))
+
+    def untold(self, told: Collection[str]) -> tuple[str, ...]:
+        """Nodes that can take part and were told nothing, by id."""
+        return tuple(node_id for node_id in sorted(self.statuses) if node_id not in told and not self.hindrance(node_id))
 
     def touched(self, node_id: str) -> bool:
         """Whether the node has taken notice of the rollout."""

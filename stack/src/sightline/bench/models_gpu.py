@@ -209,7 +209,8 @@ def measure_one(kit: Path, folder: Path, variant: Variant, span_s: float) -> dic
     card = load_card(folder)
     pictures = _pictures(golden.frames, card.input, most)
     engine = folder / ENGINE_PART
-    backends = [TensorRtBackend(engine.read_bytes(), engine, card, target) for _ in range(2)]
+    content = engine.read_bytes()
+    backends = [TensorRtBackend(content, engine, card, target) for _ in range(2)]
     for batch in BATCHES:
         if least <= batch <= most:
             told["batches"][str(batch)] = figures(backends, pictures[:batch], span_s)

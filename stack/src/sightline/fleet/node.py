@@ -21,7 +21,7 @@ from sightline_edge.rollout.models import Engine
 from sightline_edge.rollout.shadow import Seen
 
 # As a spool would: what a node without a link says is kept, and told when it is back.
-_KEPT_STATUSES = 500
+_KEPT = 500
 _STEPS = 200  # of the agent at once, where each says that the next is of use now
 _SECOND_US = 1_000_000
 
@@ -48,10 +48,11 @@ class SimulatedNode:
         self._config = ModelsConfig(
             trust=trust, site=place.site, targets=(str(place.target),), max_bytes_per_s=64 * 1024**2, trial_s=1800
         )
-        self._waiting: deque[ModelStatus] = deque(maxlen=_KEPT_STATUSES)
+        self._statuses: deque[ModelStatus] = deque(maxlen=_KEPT)
+        self._batches: deque[DetectionBatch] = deque(maxlen=_KEPT)
         self._desired: DesiredModels | None = None
         self._frames = 0
-        self._session = now_us
+        self._batcher: Batcher | None = None
         self._agent = self._start(now_us)
 
     @property
@@ -84,11 +85,15 @@ class SimulatedNode:
             self._desired = None
         self._work(now_us)
         batch = self._see(pictures, now_us)
-        self._waiting.append(self._agent.status(now_us))
+        self._statuses.append(self._agent.status(now_us))
+        if batch is not None:
+            self._batches.append(batch)
         if not self.linked:
             return [], []
-        told, self._waiting = list(self._waiting), deque(maxlen=_KEPT_STATUSES)
-        return told, [batch] if batch else []
+        told = list(self._statuses), list(self._batches)
+        self._statuses.clear()
+        self._batches.clear()
+        return told
 
     def switch_off(self) -> None:
         """The power goes."""
@@ -106,6 +111,7 @@ class SimulatedNode:
             self._agent.close()
 
     def _start(self, now_us: int) -> Agent:
+        self._session, self._batcher = now_us, None
         tools = Tools(own=lambda: self._engines.load(self._baseline), load=self._engines.load, parity=_check_parity)
         return Agent(self._config, self.place.node_id, (self.place.target,), self._state, tools, now_us)
 
@@ -138,14 +144,16 @@ class SimulatedNode:
             frame_size=(1280, 720),
             frame_rate=10,
         )
-        batcher = Batcher(origin, _SECOND_US)
+        if self._batcher is None:
+            self._batcher = Batcher(origin, _SECOND_US)
+        self._batcher.use(origin)
         for i, found in enumerate(outcome.found):
             centre, size = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2, found.boxes[:, 2:] - found.boxes[:, :2]
             boxes = np.hstack([centre, size]).astype(np.float32)
             captured_us = now_us - _SECOND_US + i * _SECOND_US // len(outcome.found)
             classes = found.labels.astype(np.uint8)
-            batcher.add(FrameDetections(self._frames + i, captured_us, boxes, found.scores, classes), now_us)
-        batch = batcher.overdue(now_us + 10 * _SECOND_US)
+            self._batcher.add(FrameDetections(self._frames + i, captured_us, boxes, found.scores, classes), now_us)
+        batch = self._batcher.overdue(now_us + 10 * _SECOND_US)
         self._frames += len(pictures)
         return batch
 

@@ -61,7 +61,11 @@ class Desk:
             self._producer.begin_transaction()
             for topic, key, value in messages:
                 self._produce(topic, key, value, report)
-            if self._producer.flush(_TIMEOUT_S) == 0 and not failures:
+            left = self._producer.flush(_TIMEOUT_S)
+            if left and not failures:  # the commit would send them, unannounced
+                self._producer.abort_transaction(_TIMEOUT_S)
+                raise BrokerError(f"{self._where}: took not all within {_TIMEOUT_S:.0f} s: see whether Kafka runs")
+            if not failures:
                 self._announced(announce)
             self._producer.commit_transaction(_TIMEOUT_S)
             self._await_readable(last)
@@ -80,17 +84,20 @@ class Desk:
 
     def _await_readable(self, last: Mapping[tuple[str, int], int]) -> None:
         """Wait until the commit has reached each partition, whose last offset is given: Kafka answers before it has."""
-        from confluent_kafka import Consumer, TopicPartition
+        from confluent_kafka import Consumer, KafkaException, TopicPartition
 
         options = {"group.id": "desk", "enable.auto.commit": False, "log_level": 0}
         deadline = time.monotonic() + _TIMEOUT_S
-        with closing(Consumer({**self._kafka.librdkafka_options(), **options})) as consumer:
-            for (topic, partition), offset in last.items():
-                # The end of what a reader of committed messages is given.
-                while consumer.get_watermark_offsets(TopicPartition(topic, partition), _TIMEOUT_S)[1] <= offset:
-                    if time.monotonic() > deadline:
-                        return  # another transaction is in the way, until Kafka ends it: nothing is lost
-                    time.sleep(_READABLE_S)
+        try:
+            with closing(Consumer({**self._kafka.librdkafka_options(), **options})) as consumer:
+                for (topic, partition), offset in last.items():
+                    # The end of what a reader of committed messages is given.
+                    while consumer.get_watermark_offsets(TopicPartition(topic, partition), _TIMEOUT_S)[1] <= offset:
+                        if time.monotonic() > deadline:
+                            return  # another transaction is in the way, until Kafka ends it: nothing is lost
+                        time.sleep(_READABLE_S)
+        except KafkaException:
+            return  # it is committed: who reads later sees it
 
     def _announced(self, announce: Callable[[], None]) -> None:
         try:

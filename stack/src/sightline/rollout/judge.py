@@ -98,7 +98,7 @@ class Judge:
         now_us = event_time_us(statuses)
         self.told.event_us, self.told.nodes = now_us, len(statuses)
         # An older plan's controller would publish over the newer one's messages.
-        plan = max(self._plans.plans.values(), key=lambda each: each.started_us, default=None)
+        plan = self._plans.newest
         if plan is None or (now_us == self._last_us and plan.rollout_id not in changed):
             return
         self._step(plan, self._controller_of(plan), plan.started_us if now_us is None else now_us, statuses)

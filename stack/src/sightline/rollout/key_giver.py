@@ -132,7 +132,7 @@ class _Follower:
         self._statuses = StatusFollower(giver.installation.history)
         self._given_s: dict[str, float] = {}
         self._told: dict[str, str] = {}  # what was said of a node, or of all ("")
-        plan = self._newest()
+        plan = self._plans.newest
         if plan is not None and plan.sealed:
             giver.content_of(plan)
 
@@ -149,7 +149,7 @@ class _Follower:
     def _look(self, to_stop: Event) -> None:
         self._plans.poll()
         self._statuses.poll()
-        plan = self._newest()
+        plan = self._plans.newest
         if plan is None or not plan.sealed:
             return
         now_s = time.monotonic()
@@ -161,9 +161,6 @@ class _Follower:
             self._given_s |= dict.fromkeys((status.node_id for status in nodes), now_s)
             for node_id, why in refused.items():
                 self._warn(node_id, why)
-
-    def _newest(self) -> RolloutPlan | None:
-        return max(self._plans.plans.values(), key=lambda plan: plan.started_us, default=None)
 
     def _warn(self, node_id: str, why: str) -> None:
         if self._told.get(node_id) != why:

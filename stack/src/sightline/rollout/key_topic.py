@@ -24,9 +24,8 @@ KeysByRollout = dict[str, dict[str, NodeKeys]]
 
 def read_keys(kafka: KafkaConfig) -> KeysByRollout:
     """All keys that were given; raises BrokerError."""
-    options = {name: value for name, value in kafka.librdkafka_options().items() if name != "bootstrap.servers"}
     found: KeysByRollout = {}
-    for message in read_topic(kafka.bootstrap_servers, ROLLOUT_KEYS.name, options):
+    for message in read_topic(kafka.bootstrap_servers, ROLLOUT_KEYS.name, kafka.librdkafka_options()):
         take(found, message)
     return {rollout_id: of_rollout for rollout_id, of_rollout in found.items() if of_rollout}
 

@@ -27,9 +27,8 @@ _TRANSACTIONAL_ID = "rollout-start"
 
 def read_plans(kafka: KafkaConfig) -> dict[str, RolloutPlan]:
     """The newest message of every rollout, by its id and in the order of their begin; raises BrokerError."""
-    options = {name: value for name, value in kafka.librdkafka_options().items() if name != "bootstrap.servers"}
     plans: dict[str, RolloutPlan] = {}
-    for plan in _parse(read_topic(kafka.bootstrap_servers, ROLLOUT_PLANS.name, options)):
+    for plan in _parse(read_topic(kafka.bootstrap_servers, ROLLOUT_PLANS.name, kafka.librdkafka_options())):
         _take(plans, plan)
     return dict(sorted(plans.items(), key=lambda item: item[1].started_us))
 
@@ -91,6 +90,11 @@ class PlanFollower:
         # What is there already; messages that are read again are no news.
         self.plans = read_plans(kafka)
         self._keys = read_keys(kafka)
+
+    @property
+    def newest(self) -> RolloutPlan | None:
+        """The one that began last: the only one that is stepped."""
+        return max(self.plans.values(), key=lambda plan: plan.started_us, default=None)
 
     def keys_of(self, rollout_id: str) -> Mapping[str, NodeKeys]:
         """Keys of the rollout by node, which grow as news come."""

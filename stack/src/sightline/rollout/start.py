@@ -23,7 +23,7 @@ from sightline_contract.targets import Precision, Runtime, Target, parse_target
 from sightline_models.bundle import build_bundle
 from sightline_models.judge.rules import Rules
 from sightline_models.registry import Alias, Registry, Version
-from sightline_models.registry_engines import download_engine, engine_targets
+from sightline_models.registry_engines import download_engine, engine_targets, was_refused
 from sightline_models.rollout.keys import waiting
 from sightline_models.rollout.plan import Bundles, Kind, RolloutPlan
 from sightline_models.signing import Signer
@@ -223,7 +223,7 @@ class Beginning:
 
 def can_run(version: Version, text: str) -> bool:
     """Whether a version can be bundled for a target: as it is, or as an engine that was made for it and not refused."""
-    if version.tags.get(f"parity.{text}") == "refused":
+    if was_refused(version, text):
         return False
     if text in engine_targets(version):
         return True
