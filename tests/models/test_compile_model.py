@@ -2,6 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 from cell_detector import cell_detector, pictures, write_cell_detector
 from onnx import numpy_helper
@@ -9,9 +10,11 @@ from onnx import numpy_helper
 from sightline.models import open_detector
 from sightline_contract.errors import ModelError, ParityError
 from sightline_contract.parity import read_golden
-from sightline_contract.targets import Target
+from sightline_contract.targets import Precision, Target
 from sightline_edge.detector import Detector
+from sightline_models.compile.calibration import quantize
 from sightline_models.compile.compile import Accuracy, Compiled, Order, compile_model
+from sightline_models.compile.dynamic_batch import free_batch
 from sightline_models.compile.golden import Clip, Detects
 from sightline_models.compile.targets import target_here
 
@@ -55,6 +58,42 @@ def test_eight_bits_are_in_the_engine_and_not_in_the_sensitive_layers(tmp_path: 
 
     assert quantized("middle") == [True, True]
     assert quantized("first") == quantized("last") == [False, False]
+
+
+def with_dead_excitation() -> onnx.ModelProto:
+    """The cells' model with a squeeze and excitation in its middle, of which all but a bias is next to nothing."""
+    model = free_batch(cell_detector(), "cells")
+    channels, nothing = 4, np.float32(1e-5)
+    bias = np.full(channels, 2.5, np.float32)
+    weights = {"squeezing": np.eye(channels) * nothing, "exciting": np.eye(channels) * nothing, "strength": bias}
+    model.graph.initializer.extend(
+        numpy_helper.from_array(value.astype(np.float32).reshape((channels, -1, 1, 1) if value.ndim == 2 else -1), name)
+        for name, value in weights.items()
+    )
+    places = {node.name: index for index, node in enumerate(model.graph.node)}
+    last = model.graph.node[places["last"]]
+    last.input[0] = "gated"
+    parts = [
+        onnx.helper.make_node("GlobalAveragePool", ["lit"], ["pooled"]),
+        onnx.helper.make_node("Conv", ["pooled", "squeezing"], ["squeezed"], name="squeeze"),
+        onnx.helper.make_node("Conv", ["squeezed", "exciting", "strength"], ["gate"], name="excite"),
+        onnx.helper.make_node("Mul", ["lit", "gate"], ["gated"]),
+    ]
+    for place, part in enumerate(parts, places["last"]):
+        model.graph.node.insert(place, part)
+    return model
+
+
+@pytest.mark.parametrize("precision", [Precision.INT8, Precision.FP8])
+def test_a_squeezed_layer_that_is_all_but_dead_costs_no_object(precision: Precision) -> None:
+    model = with_dead_excitation()
+    inputs = [np.moveaxis(picture, 2, 0)[None].astype(np.float32) for picture in pictures(8)]
+    quantized = quantize(model, iter(inputs), precision, "cells")
+    sessions = [ort.InferenceSession(each.SerializeToString(), providers=["CPUExecutionProvider"]) for each in (model, quantized)]
+    for picture in inputs:
+        plain, eight_bits = (session.run(None, {"image": picture})[0][..., 4] for session in sessions)
+        assert plain.max() > 1
+        np.testing.assert_allclose(eight_bits, plain, atol=0.1)
 
 
 def test_the_golden_clip_travels_with_the_engine(tmp_path: Path) -> None:

@@ -5,14 +5,16 @@ arXiv:1712.05877; NVIDIA's "Working with Quantized Types" calls it explicit quan
 deprecated since TensorRT 10.1). One file so serves TensorRT, OpenVINO and ONNX Runtime, and the gates judge the same numbers
 everywhere. Scales are symmetric, which TensorRT asks for: int8 per output channel of weights, fp8 (E4M3) per tensor.
 
-Convolutions are quantized, but for three kinds. The first one sees the picture, whose 256 steps of brightness its few channels
-need. Depthwise ones have ranges that differ by channel more than one scale can hold (Sheng et al., arXiv:1803.08607). The ones
-that make the predictions give boxes and scores as they are. All three do little of the arithmetic; with them YOLOX-nano loses
-most of its objects, without them none.
+Convolutions are quantized, but for four kinds, which all do little of the arithmetic. The first one sees the picture, whose 256
+steps of brightness its few channels need. Depthwise ones have ranges that differ by channel more than one scale can hold (Sheng
+et al., arXiv:1803.08607). The ones that make the predictions give boxes and scores as they are: with these three YOLOX-nano loses
+most of its objects, without them none. The ones that see one value a channel (squeeze and excitation, Hu et al.,
+arXiv:1709.01507) can be all but dead, and the scale of next to nothing is next to nothing: runtimes count the bias in steps of
+both scales, where it overflows. One such layer of CenterNet cost it every object at fp8.
 """
 
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -45,7 +47,8 @@ def quantize(model: onnx.ModelProto, batches: Iterable[Floats], precision: Preci
         newer = version_converter.convert_version(model, OPSETS[precision])
         with tempfile.TemporaryDirectory(prefix="sightline-quantize-") as work:
             plain, quantized = Path(work) / "plain.onnx", Path(work) / "quantized.onnx"
-            onnx.save(onnx.shape_inference.infer_shapes(newer), plain)
+            newer = onnx.shape_inference.infer_shapes(newer)
+            onnx.save(newer, plain)
             quantize_static(
                 plain,
                 quantized,
@@ -75,10 +78,18 @@ def quantize(model: onnx.ModelProto, batches: Iterable[Floats], precision: Preci
 
 
 def sensitive_layers(graph: onnx.GraphProto) -> list[str]:
-    """Names of the convolutions that stay as they are: the first, depthwise ones, and those of the predictions."""
+    """Names of the convolutions that stay as they are; where no shapes are stated, none counts as squeezed."""
     convolutions = [node for node in graph.node if node.op_type == "Conv"]
+    first = [node.name for node in convolutions[:1]]
     depthwise = [node.name for node in convolutions if any(a.name == "group" and a.i > 1 for a in node.attribute)]
-    return sorted({*(node.name for node in convolutions[:1]), *depthwise, *prediction_layers(graph)})
+    shapes = {value.name: value.type.tensor_type.shape.dim for value in graph.value_info}
+    squeezed = [node.name for node in convolutions if _is_one_place(shapes.get(node.output[0], ()))]
+    return sorted({*first, *depthwise, *squeezed, *prediction_layers(graph)})
+
+
+def _is_one_place(shape: Sequence[onnx.TensorShapeProto.Dimension]) -> bool:
+    """Whether a tensor (N, C, height, width) has one value a channel."""
+    return len(shape) > 2 and all(size.dim_value == 1 for size in shape[2:])
 
 
 def prediction_layers(graph: onnx.GraphProto) -> list[str]:
