@@ -56,9 +56,9 @@ def plot_gpu(told: dict[str, Any], folder: Path) -> list[Path]:
 
 
 def table(told: dict[str, Any]) -> list[str]:
-    """Rows in Markdown: an engine each, and a batch each of it."""
+    """Rows in Markdown: an engine each, and a batch each of it; a star where timings of an earlier build were at hand."""
     rows = [
-        "| Engine | Level | Build s (with timings) | MB | Agreement | Mean IoU | Score gap | Batch | p50 ms | p99 ms "
+        "| Engine | Level | Build s | MB | Agreement | Mean IoU | Score gap | Batch | p50 ms | p99 ms "
         "| With copies p50 ms | Frames/s | Two streams | With copies |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
@@ -68,7 +68,8 @@ def table(told: dict[str, Any]) -> list[str]:
             rows.append(f"{head}| {engine['error']} " + "| " * 11 + "|")
             continue
         again = engine.get("build_s_with_timings")
-        built = f"{engine['build_s']:.0f}" + (f" ({again:.0f})" if again is not None else "")
+        built = f"{engine['build_s']:.0f}" + ("*" if engine["timing_cache_found"] else "")
+        built += f" ({again:.0f}*)" if again is not None else ""
         head += f"| {built} | {engine['engine_bytes'] / 1e6:.1f} "
         parity = engine.get("parity")
         figures = "agreement", "mean_iou", "mean_score_gap"
