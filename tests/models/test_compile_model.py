@@ -89,7 +89,9 @@ def test_a_squeezed_layer_that_is_all_but_dead_costs_no_object(precision: Precis
     model = with_dead_excitation()
     inputs = [np.moveaxis(picture, 2, 0)[None].astype(np.float32) for picture in pictures(8)]
     quantized = quantize(model, iter(inputs), precision, "cells")
-    sessions = [ort.InferenceSession(each.SerializeToString(), providers=["CPUExecutionProvider"]) for each in (model, quantized)]
+    sessions = [
+        ort.InferenceSession(each.SerializeToString(), providers=["CPUExecutionProvider"]) for each in (model, quantized)
+    ]
     for picture in inputs:
         plain, eight_bits = (session.run(None, {"image": picture})[0][..., 4] for session in sessions)
         assert plain.max() > 1

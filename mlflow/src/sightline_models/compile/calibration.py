@@ -7,10 +7,10 @@ everywhere. Scales are symmetric, which TensorRT asks for: int8 per output chann
 
 Convolutions are quantized, but for four kinds, which all do little of the arithmetic. The first one sees the picture, whose 256
 steps of brightness its few channels need. Depthwise ones have ranges that differ by channel more than one scale can hold (Sheng
-et al., arXiv:1803.08607). The ones that make the predictions give boxes and scores as they are: with these three YOLOX-nano loses
+et al., arXiv:1803.08607). The ones that make the predictions give boxes and scores as they are. With these three YOLOX-nano loses
 most of its objects, without them none. The ones that see one value a channel (squeeze and excitation, Hu et al.,
 arXiv:1709.01507) can be all but dead, and the scale of next to nothing is next to nothing: runtimes count the bias in steps of
-both scales, where it overflows. One such layer of CenterNet cost it every object at fp8.
+both scales, where it overflows. One such layer cost CenterNet half of its objects at fp8.
 """
 
 import tempfile
