@@ -5,12 +5,12 @@ arXiv:1712.05877; NVIDIA's "Working with Quantized Types" calls it explicit quan
 deprecated since TensorRT 10.1). One file so serves TensorRT, OpenVINO and ONNX Runtime, and the gates judge the same numbers
 everywhere. Scales are symmetric, which TensorRT asks for: int8 per output channel of weights, fp8 (E4M3) per tensor.
 
-Convolutions are quantized, but for four kinds, which all do little of the arithmetic. The first one sees the picture, whose 256
-steps of brightness its few channels need. Depthwise ones have ranges that differ by channel more than one scale can hold (Sheng
-et al., arXiv:1803.08607). The ones that make the predictions give boxes and scores as they are. With these three YOLOX-nano loses
-most of its objects, without them none. The ones that see one value a channel (squeeze and excitation, Hu et al.,
-arXiv:1709.01507) can be all but dead, and the scale of next to nothing is next to nothing: runtimes count the bias in steps of
-both scales, where it overflows. One such layer cost CenterNet half of its objects at fp8.
+Convolutions are quantized, but for four kinds, which all do little of the arithmetic. The first one sees the picture, whose
+256 steps of brightness its few channels need. Depthwise ones have ranges that differ by channel more than one scale can hold
+(Sheng et al., arXiv:1803.08607). The ones that make the predictions give boxes and scores as they are. With these three
+YOLOX-nano loses most of its objects, without them none. The ones that see one value a channel (squeeze and excitation, Hu et
+al., arXiv:1709.01507) can be all but dead, and the scale of next to nothing is next to nothing: runtimes count the bias in
+steps of both scales, where it overflows. One such layer cost CenterNet half of its objects at fp8.
 """
 
 import tempfile

@@ -9,12 +9,12 @@ folders with its sources on PYTHONPATH will do. KIT is what ``models_kit`` write
 a run that is cut off loses only what it was at; engines that are there are left as they are.
 
 ``build`` takes one engine at a time, the cheap ones first. A builder works on one core and times its candidate kernels on the
-GPU: alone it keeps an H200 busy for a fifth of the time, and from three or four on builders wait for each other there and spoil
-each other's timings; so nothing is built while ``measure`` runs, either, but on another GPU (CUDA_VISIBLE_DEVICES). nano-fp16
-takes over 330 s alone at level 3 and 928 s beside three others, centernet-fp16 397 s at level 2. Where time is short, build all with ``--level 0`` (the first kernel that
-works, untimed: seconds) into one folder, measure, then build at level 3 into another. Keep ``timings.cache`` beside each
-engine: with it the 928 s become 7. A build that is ended loses its timings. ``build --log`` keeps what TensorRT says, with
-seconds.
+GPU: alone it keeps an H200 busy for a fifth of the time, and from three or four on builders wait for each other there and
+spoil each other's timings; so nothing is built while ``measure`` runs, either, but on another GPU (CUDA_VISIBLE_DEVICES).
+nano-fp16 takes over 330 s alone at level 3 and 928 s beside three others, centernet-fp16 397 s at level 2. Where time is
+short, build all with ``--level 0`` (the first kernel that works, untimed: seconds) into one folder, measure, then build at
+level 3 into another. Keep ``timings.cache`` beside each engine: with it the 928 s become 7. A build that is ended loses its
+timings. ``build --log`` keeps what TensorRT says, with seconds.
 
 ``build --again`` builds each a second time, with the timings of the first. At level 0 that tells nothing: it uses none.
 """
