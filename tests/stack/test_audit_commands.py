@@ -21,7 +21,7 @@ from sightline.broker import Broker, BrokerConfig
 from sightline.ports import free_port
 from sightline.topic_content import read_topic
 from sightline_contract.errors import StorageError, TrustError
-from sightline_contract.events import AuditKind, AuditRecord
+from sightline_contract.events import AuditRecord
 from sightline_contract.topics import AUDIT
 from sightline_lakehouse.audit.chain import DAY_US, GENESIS, Entry, chained
 from sightline_lakehouse.audit.log import AuditLog, rows_table
@@ -234,7 +234,7 @@ def test_show_takes_the_newest_of_a_kind_and_steers_no_terminal(root: str) -> No
 def record(name: str, reason: str = "first canary") -> AuditRecord:
     return AuditRecord(
         record_id=f"r-{name}",
-        kind=AuditKind.ROLLOUT_STARTED,
+        kind="rollout_started",
         node_id="centre",
         actor="ann",
         reason=reason,

@@ -95,22 +95,15 @@ class NodeStatus(Message):
 
 
 class AuditKind(StrEnum):
-    """What audit records are about. A record of another kind is kept all the same."""
+    """What audit records are about; a record of another kind is kept all the same.
+
+    Each step of a rollout has a kind of its own: ``rollout_`` and the step's name, as in ``rollout_promoted``.
+    """
 
     CLIP_EXPORTED = "clip_exported"
     CLIP_EXPORT_FAILED = "clip_export_failed"
-    DATA_EXPORTED = "data_exported"
     MODEL_REGISTERED = "model_registered"
     ALIAS_MOVED = "alias_moved"
-    ROLLOUT_STARTED = "rollout_started"
-    ROLLOUT_STEP = "rollout_step"
-    ROLLOUT_PAUSED = "rollout_paused"
-    ROLLOUT_RESUMED = "rollout_resumed"
-    ROLLOUT_ABORTED = "rollout_aborted"
-    ROLLOUT_COMPLETED = "rollout_completed"
-    ROLLOUT_ROLLED_BACK = "rollout_rolled_back"
-    AB_STARTED = "ab_started"
-    AB_ENDED = "ab_ended"
     KEY_GIVEN = "key_given"  # the keys of sealed parts, to one node
     UNREADABLE = "unreadable"  # the log's own: a message that is no audit record, kept as it came
 

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, Final
 import yaml
 
 from sightline_contract.errors import ModelError, RegistryError
-from sightline_contract.events import AuditRecord
+from sightline_contract.events import AuditKind, AuditRecord
 from sightline_contract.model_card import CARD_FILE, MODEL_FILE, ModelCard, load_card
 from sightline_models.evaluation import Evaluation
 from sightline_models.fetch import sha256_of
@@ -53,8 +53,6 @@ MOVES_TAG: Final = "moves"
 MODEL_ARTIFACTS: Final = "model"
 EVALUATION_ARTIFACT: Final = "evaluation.json"
 
-REGISTERED: Final = "model_registered"
-ALIAS_MOVED: Final = "alias_moved"
 AUDIT_NODE: Final = "registry"  # stands for a node in audit records
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -129,7 +127,7 @@ class Registry:
         version = self._create(name, folder, card, evaluation)
         details = {"model": name, "version": version.number, "digest": card.digest, "alias": alias}
         details |= {SET_TAG: evaluation.set_name} if evaluation else {}
-        self._tell(REGISTERED, actor, "", details, record_id=uuid.uuid5(uuid.NAMESPACE_OID, version.run_id).hex)
+        self._tell(AuditKind.MODEL_REGISTERED, actor, "", details, record_id=uuid.uuid5(uuid.NAMESPACE_OID, version.run_id).hex)
         with self._talking():
             self.client.set_registered_model_alias(name, alias, str(version.number))
         return self.version(name, version.number)
@@ -311,7 +309,7 @@ class Registry:
         begun = model.creation_timestamp if model else 0
         named = f"{name}/{begun}/{alias}/{moves}/{before}/{number or 0}"
         moved = {"model": name, "alias": alias, "from_version": before, "to_version": number or 0}
-        self._tell(ALIAS_MOVED, actor, reason, moved, record_id=uuid.uuid5(uuid.NAMESPACE_OID, named).hex)
+        self._tell(AuditKind.ALIAS_MOVED, actor, reason, moved, record_id=uuid.uuid5(uuid.NAMESPACE_OID, named).hex)
         with self._talking():
             if number is None:
                 self.client.delete_registered_model_alias(name, alias)
@@ -319,7 +317,7 @@ class Registry:
                 self.client.set_registered_model_alias(name, alias, str(number))
             self.client.set_registered_model_tag(name, tag, str(moves + 1))
 
-    def _tell(self, kind: str, actor: str, reason: str, details: Mapping[str, Any], record_id: str) -> None:
+    def _tell(self, kind: AuditKind, actor: str, reason: str, details: Mapping[str, Any], record_id: str) -> None:
         self._announce(
             AuditRecord(
                 record_id=record_id,
