@@ -49,21 +49,22 @@ def read_output(output: Floats, card: ModelCard, placement: Placement, min_score
 
 def suppress(found: Detections, max_iou: float) -> npt.NDArray[np.intp]:
     """Indices that stay when of two overlapping detections of a class the weaker goes; ``found`` is sorted best first."""
-    rivals = (iou_matrix(found.boxes) > max_iou) & (found.labels[:, None] == found.labels[None, :])
+    weaker = np.triu((iou_matrix(found.boxes) > max_iou) & (found.labels[:, None] == found.labels[None, :]), 1)
     stays = np.ones(len(found), dtype=bool)
-    for i in range(len(found)):
+    for i in np.flatnonzero(weaker.any(axis=1)):
         if stays[i]:
-            stays[i + 1 :] &= ~rivals[i, i + 1 :]
+            stays &= ~weaker[i]
     return np.flatnonzero(stays)
 
 
 def iou_matrix(boxes: Floats) -> Floats:
     """Intersection over union of all pairs."""
-    top_left = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
-    bottom_right = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
-    shared = np.prod(np.maximum(bottom_right - top_left, 0), axis=2)
-    areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
-    union = areas[:, None] + areas[None, :] - shared
+    left, top, right, bottom = boxes.T
+    width = np.minimum(right[:, None], right) - np.maximum(left[:, None], left)
+    height = np.minimum(bottom[:, None], bottom) - np.maximum(top[:, None], top)
+    shared = np.maximum(width, 0) * np.maximum(height, 0)
+    areas = (right - left) * (bottom - top)
+    union = areas[:, None] + areas - shared
     return np.asarray(shared / np.maximum(union, np.finfo(np.float32).tiny), np.float32)
 
 
