@@ -74,8 +74,8 @@ class RolloutDemo:
                 site.register(Version(MODEL, str(number), behaviour))
                 for number, behaviour in enumerate((Behaviour.BASELINE, Behaviour.GOOD, Behaviour.NIGHT), 1)
             )
-        # Few nodes see more frames each, so that as much is known of a canary in an hour.
-        options = FleetOptions(nodes=self._options.nodes, frames=16)
+        # Few nodes see more frames each, so that as much is known of a canary in an hour; many need fewer.
+        options = FleetOptions(nodes=self._options.nodes, frames=16, least_frames=4)
         with site.fleet(options, baseline) as fleet:
             with self._stages.stage("a quiet morning"):
                 until_us = fleet.now_us + 4 * _HOUR_US

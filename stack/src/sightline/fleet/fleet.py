@@ -33,6 +33,8 @@ _MINUTE_US = 60_000_000
 _DAY_US = 24 * 60 * _MINUTE_US
 _MORNING_US = 6 * 60 * _MINUTE_US
 _POLL_S = 0.0
+# So many nodes with the same models see all their frames; of more, each sees fewer.
+_FEW = 20
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class FleetOptions:
     sites: int = 5
     tick_minutes: float = 15.0  # of simulated time, in which a node reports once
     frames: int = 8  # that a node sees in a tick
+    least_frames: int | None = None  # that it sees where many nodes have the same models; None: all see ``frames``
     start_us: int = field(default_factory=lambda: next_morning_us(time.time_ns() // 1000))
     seed: int = 1
 
@@ -77,9 +80,10 @@ class Fleet:
         seen = pictures(self.now_us, self._traffic, self.options.frames, self._rng)
         # One version after the other, each run once for nobody first: nodes of a rare version would look slower otherwise,
         # since this one processor runs them all.
-        version = ""
+        version, alike = "", Counter(node.models for node in self.nodes)
         for i in sorted(range(len(self.nodes)), key=lambda i: self.nodes[i].version):
-            node, its = self.nodes[i], seen[i]
+            node = self.nodes[i]
+            its = seen[i, : self._frames_of(alike[node.models])]
             if node.version != version:
                 version = node.version
                 node.warm()
@@ -116,6 +120,11 @@ class Fleet:
             node.close()
         self._consumer.close()
         self._producer.flush(10)
+
+    def _frames_of(self, alike: int) -> int:
+        """That each of ``alike`` nodes with the same models sees in a tick: a comparison knows as much as its smaller side."""
+        most, least = self.options.frames, self.options.least_frames
+        return most if least is None else min(most, max(least, most * _FEW // alike))
 
     def _hear(self) -> None:
         while (message := self._consumer.poll(_POLL_S)) is not None:

@@ -66,6 +66,11 @@ class SimulatedNode:
         shadow = self._agent.switch.shadow
         return shadow.loaded.ref.model_version if shadow else None
 
+    @property
+    def models(self) -> tuple[str, str | None]:
+        """The version that serves, and the one in the shadow."""
+        return self.version, self.in_shadow
+
     def warm(self) -> None:
         """Run its model once for nobody."""
         engine = self._agent.switch.live.engine
