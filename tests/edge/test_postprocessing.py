@@ -1,6 +1,9 @@
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from sightline_contract.agreement import iou_matrix
 from sightline_contract.model_card import ModelCard
 from sightline_edge.postprocessing import Detections, read_output, suppress
 from sightline_edge.preprocessing import Placement
@@ -43,6 +46,22 @@ def test_a_box_suppressed_by_a_stronger_one_suppresses_nothing_itself() -> None:
     boxes = rows([0.0, 0, 0.4, 1], [0.2, 0, 0.6, 1], [0.4, 0, 0.8, 1])
     found = Detections(boxes, np.array([0.9, 0.8, 0.7], np.float32), np.zeros(3, np.int64))
     assert suppress(found, 0.3).tolist() == [0, 2]
+
+
+@given(st.lists(st.tuples(st.integers(0, 8), st.integers(0, 8), st.integers(1, 6), st.integers(1, 6), st.integers(0, 1))))
+def test_what_stays_has_no_rival_that_stays_and_what_goes_has_a_stronger_one(given_boxes: list[tuple[int, ...]]) -> None:
+    told = np.array(given_boxes, np.float32).reshape(-1, 5)
+    boxes, labels = np.hstack([told[:, :2], told[:, :2] + told[:, 2:4]]), told[:, 4].astype(np.int64)
+    stays = set(suppress(Detections(boxes, np.linspace(1, 0.5, len(boxes), dtype=np.float32), labels), 0.4).tolist())
+    overlaps = iou_matrix(boxes, boxes)
+    for i in range(len(boxes)):
+        rivals = {j for j in range(i) if labels[j] == labels[i] and overlaps[i, j] > 0.4}
+        assert (i in stays) == (not rivals & stays)
+
+
+def test_overlap_of_boxes_is_what_they_share_of_what_they_cover() -> None:
+    first, second = rows([0, 0, 2, 2], [3, 3, 3, 4]), rows([1, 0, 3, 2], [0, 0, 2, 2], [5, 5, 6, 6])
+    np.testing.assert_allclose(iou_matrix(first, second), [[1 / 3, 1, 0], [0, 0, 0]])
 
 
 def test_weak_empty_and_undefined_boxes_are_left_out() -> None:

@@ -52,12 +52,15 @@ class Agreement:
 
 def iou_matrix(first: Floats, second: Floats) -> Floats:
     """(N, M) intersection over union of boxes (N, 4) and (M, 4) as x1, y1, x2, y2."""
-    low = np.maximum(first[:, None, :2], second[None, :, :2])
-    high = np.minimum(first[:, None, 2:], second[None, :, 2:])
-    common = np.prod(np.clip(high - low, 0, None), axis=2)
-    areas = [np.prod(np.clip(boxes[:, 2:] - boxes[:, :2], 0, None), axis=1) for boxes in (first, second)]
-    union = areas[0][:, None] + areas[1][None, :] - common
-    return np.where(union > 0, common / np.where(union > 0, union, 1), 0.0)
+    (left, top, right, bottom), (left_, top_, right_, bottom_) = first.T[..., None], second.T
+    common = np.maximum(np.minimum(right, right_) - np.maximum(left, left_), 0)
+    common = common * np.maximum(np.minimum(bottom, bottom_) - np.maximum(top, top_), 0)
+    union = _area(first)[:, None] + _area(second) - common
+    return np.asarray(common / np.maximum(union, np.finfo(np.float32).tiny))
+
+
+def _area(boxes: Floats) -> Floats:
+    return np.asarray(np.maximum(boxes[:, 2] - boxes[:, 0], 0) * np.maximum(boxes[:, 3] - boxes[:, 1], 0))
 
 
 def compare(first: tuple[Floats, Floats, Ints], second: tuple[Floats, Floats, Ints], match_iou: float = MATCH_IOU) -> Agreement:

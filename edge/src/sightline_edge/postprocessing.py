@@ -6,6 +6,7 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
+from sightline_contract.agreement import iou_matrix
 from sightline_contract.model_card import Decode, ModelCard
 from sightline_edge.preprocessing import Floats, Placement
 
@@ -49,23 +50,12 @@ def read_output(output: Floats, card: ModelCard, placement: Placement, min_score
 
 def suppress(found: Detections, max_iou: float) -> npt.NDArray[np.intp]:
     """Indices that stay when of two overlapping detections of a class the weaker goes; ``found`` is sorted best first."""
-    weaker = np.triu((iou_matrix(found.boxes) > max_iou) & (found.labels[:, None] == found.labels[None, :]), 1)
+    weaker = np.triu((iou_matrix(found.boxes, found.boxes) > max_iou) & (found.labels[:, None] == found.labels[None, :]), 1)
     stays = np.ones(len(found), dtype=bool)
     for i in np.flatnonzero(weaker.any(axis=1)):
         if stays[i]:
             stays &= ~weaker[i]
     return np.flatnonzero(stays)
-
-
-def iou_matrix(boxes: Floats) -> Floats:
-    """Intersection over union of all pairs."""
-    left, top, right, bottom = boxes.T
-    width = np.minimum(right[:, None], right) - np.maximum(left[:, None], left)
-    height = np.minimum(bottom[:, None], bottom) - np.maximum(top[:, None], top)
-    shared = np.maximum(width, 0) * np.maximum(height, 0)
-    areas = (right - left) * (bottom - top)
-    union = areas[:, None] + areas - shared
-    return np.asarray(shared / np.maximum(union, np.finfo(np.float32).tiny), np.float32)
 
 
 def _decode_boxes_score_class(output: Floats, card: ModelCard, min_score: float) -> Detections:  # noqa: ARG001
