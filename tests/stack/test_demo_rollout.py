@@ -1,4 +1,4 @@
-"""A fleet of real agents, with the real broker, registry, bundle server and judge: one promotion, one rollback."""
+"""A fleet of real agents, with the real broker, registry, bundle server and judge: one rollback, one promotion."""
 
 import json
 import re
@@ -16,11 +16,11 @@ pytestmark = [pytest.mark.kafka, pytest.mark.spark, pytest.mark.slow]
 
 
 @pytest.mark.timeout(900)
-def test_a_good_version_reaches_every_node_and_one_that_is_bad_at_night_is_taken_back(
+def test_a_version_that_is_bad_at_night_is_taken_back_and_a_good_one_reaches_every_node(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     report = RolloutDemo(RolloutOptions(tmp_path / "rollout", free_port()), plain_console()).run()
-    good, nightly = report.outcomes
+    nightly, good = report.outcomes
 
     assert good.end is StepName.COMPLETED, good.reasons
     assert good.served == 100
@@ -30,7 +30,7 @@ def test_a_good_version_reaches_every_node_and_one_that_is_bad_at_night_is_taken
     assert nightly.end is StepName.RESTORED, nightly.reasons
     assert nightly.served == 5
     assert any("confidence" in reason for reason in nightly.reasons)
-    assert set(report.samples[-1].serving) == {good.version}, "every node serves the good version again"
+    assert set(report.samples[-1].serving) == {good.version}, "every node serves the good version"
 
     assert report.unserved_frames == 0
     assert "champion" in report.aliases[good.version]
@@ -39,6 +39,6 @@ def test_a_good_version_reaches_every_node_and_one_that_is_bad_at_night_is_taken
     kinds = {row.entry.kind for row in AuditLog(str(tmp_path / "rollout/work/tables")).rows()}
     assert kinds >= {"model_registered", "alias_moved", "rollout_started", "rollout_completed", "rollout_rolled_back"}
     written = json.loads((tmp_path / "rollout/summary.json").read_text())
-    assert [each["end"] for each in written["rollouts"]] == ["completed", "rolled back"]
+    assert [each["end"] for each in written["rollouts"]] == ["rolled back", "completed"]
     assert (tmp_path / "rollout/rings.png").stat().st_size > 10_000
     assert "Two rollouts that nobody watched" in capsys.readouterr().out

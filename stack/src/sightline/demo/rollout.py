@@ -1,7 +1,7 @@
-"""``sightline demo --scenario rollout``: a fleet is given a good version, and then one that misbehaves at night alone.
+"""``sightline demo --scenario rollout``: a fleet is given a version that misbehaves at night alone, and then a good one.
 
 A hundred nodes run the real agent in one process; broker, model registry, bundle server and judge are those of the local stack.
-A day of the fleet takes seconds. Nobody watches: the judge brings the good version to every node, and takes the other one back.
+A day of the fleet takes seconds. Nobody watches: the judge takes the one back, and brings the other to every node.
 """
 
 from contextlib import ExitStack
@@ -25,11 +25,12 @@ from sightline.rollout.start import Request
 
 _NODES = 100
 _HOUR_US = 3_600_000_000
-# Short enough to watch; the second version is observed for a day, since that is what its rules must ask for to see a night.
-_GOOD_OBSERVED_S, _LAST_S = 6 * 3600.0, 3600.0
+# Short enough to watch; the first version is observed for a day, since that is what its rules must ask for to see a night.
+_GOOD_OBSERVED_S, _LAST_S = 5 * 3600.0, 3600.0
 _SHADOW_H = 2.0
-# The second one begins in the morning, so that its shadow and its first hours are by day.
-_MORNING_H = 7
+# The fleet's time begins at 06:00, so that the shadow and the first hours of the first version are by day. It is longer than
+# the fleet may be ahead of the judge: the centre knows the nodes when it is asked for a rollout.
+_QUIET_H = 3
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class RolloutDemo:
             with self._stages.stage("jars"):
                 fetch_jars("kafka")
                 fetch_jars("spark")
-            site = Site(SiteOptions(self._layout.work, self._options.broker_port, lead_h=4.0))
+            site = Site(SiteOptions(self._layout.work, self._options.broker_port))
             with ExitStack() as running:
                 with self._stages.stage("start the centre"):
                     running.enter_context(site)
@@ -70,23 +71,21 @@ class RolloutDemo:
 
     def _roll(self, site: Site) -> Report:
         with self._stages.stage("register three versions"):
-            baseline, good, nightly = (
+            baseline, nightly, good = (
                 site.register(Version(MODEL, str(number), behaviour))
-                for number, behaviour in enumerate((Behaviour.BASELINE, Behaviour.GOOD, Behaviour.NIGHT), 1)
+                for number, behaviour in enumerate((Behaviour.BASELINE, Behaviour.NIGHT, Behaviour.GOOD), 1)
             )
         # Few nodes see more frames each, so that as much is known of a canary in an hour; many need fewer.
         options = FleetOptions(nodes=self._options.nodes, frames=16, least_frames=4)
         with site.fleet(options, baseline) as fleet:
             with self._stages.stage("a quiet morning"):
-                until_us = fleet.now_us + 4 * _HOUR_US
+                until_us = fleet.now_us + _QUIET_H * _HOUR_US
                 let_pass(site, fleet, lambda: fleet.now_us >= until_us)
-            rules = RULES.model_copy(update={"observe": _GOOD_OBSERVED_S, "observe_last": _LAST_S})
-            first = self._one(site, fleet, f"version {good.number}: a good one", request_for(site, good, rules, _SHADOW_H))
-            with self._stages.stage("until the next morning"):
-                let_pass(site, fleet, lambda: fleet.now_us // _HOUR_US % 24 == _MORNING_H)
-            second = self._one(
+            first = self._one(
                 site, fleet, f"version {nightly.number}: bad at night", request_for(site, nightly, shadow_h=_SHADOW_H)
             )
+            rules = RULES.model_copy(update={"observe": _GOOD_OBSERVED_S, "observe_last": _LAST_S})
+            second = self._one(site, fleet, f"version {good.number}: a good one", request_for(site, good, rules, _SHADOW_H))
             outcomes = (first, second)
             marks = [mark for outcome in outcomes for mark in marks_of(outcome)]
             aliases = {f"{version.number}": version.aliases for version in site.registry.versions(MODEL)}

@@ -92,7 +92,6 @@ class Fleet:
                 self._send(MODEL_STATUS.name, status.node_id, status.model_dump_json().encode())
             for batch in batches:
                 self._send(DETECTIONS.name, batch.camera_id, batch.SerializeToString())
-        self._producer.flush(10)
         self.samples.append(self.sample())
 
     def sample(self) -> Sample:

@@ -57,7 +57,7 @@ class SiteOptions:
 
     work: Path
     broker_port: int
-    look_s: float = 0.5
+    look_s: float = 0.2
     # Simulated hours by which the fleet may be ahead of what the judge has seen.
     lead_h: float = 2.0
 
