@@ -138,12 +138,13 @@ def test_an_engine_that_does_not_exist_is_told_with_those_that_do(capsys: pytest
 
 def test_the_figures_shown_are_drawn_and_tabled_with_what_was_not_measured(tmp_path: Path) -> None:
     told = json.loads(SHOWN.read_text(encoding="utf-8"))
-    told["engines"]["nano-fp8"] = {"error": "not in the kit", "options": {"level": 0}}
+    told["engines"]["nano-fp4"] = {"error": "not in the kit", "options": {"level": 0}}
     del told["engines"]["nano-int8"]["batches"]
     rows = table(told)
     assert len({row.count("|") for row in rows}) == 1
     assert sum("not measured" in row for row in rows) == 1
-    assert rows[-1].startswith("| nano-fp8 | 0 | not in the kit |")
+    assert rows[-1].startswith("| nano-fp4 | 0 | not in the kit |")
+    assert any(row.startswith("| nano-fp16 | 3 | 10* |") for row in rows), "a star: timings were at hand"
     drawn = [path.read_text() for path in plot_gpu(told, tmp_path)]
     assert len(drawn) == 2
     assert all("fp16, level 3" in picture for picture in drawn)
