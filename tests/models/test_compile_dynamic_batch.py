@@ -26,6 +26,13 @@ def test_several_pictures_at_once_give_what_each_gives_alone() -> None:
     assert free.graph.output[0].type.tensor_type.shape.dim[0].dim_param == "batch"
 
 
+def test_no_constant_is_left_that_nothing_uses() -> None:
+    graph = free_batch(cell_detector(), "cells").graph
+    used = {name for node in graph.node for name in node.input}
+    assert {initializer.name for initializer in graph.initializer} <= used
+    assert "rows" in {initializer.name for initializer in cell_detector().graph.initializer}, "which the new shape replaces"
+
+
 def test_a_batch_that_is_free_already_is_left_alone() -> None:
     free = free_batch(cell_detector(), "cells")
     assert free_batch(free, "cells") is free

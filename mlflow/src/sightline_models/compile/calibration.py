@@ -13,8 +13,11 @@ al., arXiv:1709.01507) can be all but dead, and the scale of next to nothing is 
 steps of both scales, where it overflows. One such layer cost CenterNet half of its objects at fp8.
 """
 
+import io
+import logging
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any, Final
 
@@ -49,25 +52,26 @@ def quantize(model: onnx.ModelProto, batches: Iterable[Floats], precision: Preci
             plain, quantized = Path(work) / "plain.onnx", Path(work) / "quantized.onnx"
             newer = onnx.shape_inference.infer_shapes(newer)
             onnx.save(newer, plain)
-            quantize_static(
-                plain,
-                quantized,
-                _Reader(_input_name(newer), batches),
-                quant_format=QuantFormat.QDQ,
-                op_types_to_quantize=["Conv"],
-                nodes_to_exclude=sensitive_layers(newer.graph),
-                per_channel=precision is Precision.INT8,
-                activation_type=QuantType.QInt8,
-                weight_type=QuantType.QInt8,
-                calibrate_method=CalibrationMethod.Percentile,
-                extra_options={
-                    "ActivationSymmetric": True,
-                    "WeightSymmetric": True,
-                    "QuantizeBias": False,  # TensorRT adds it at full precision
-                    "AddQDQPairToWeight": True,
-                    "CalibPercentile": _PERCENTILE,
-                },
-            )
+            with _hushed():
+                quantize_static(
+                    plain,
+                    quantized,
+                    _Reader(_input_name(newer), batches),
+                    quant_format=QuantFormat.QDQ,
+                    op_types_to_quantize=["Conv"],
+                    nodes_to_exclude=sensitive_layers(newer.graph),
+                    per_channel=precision is Precision.INT8,
+                    activation_type=QuantType.QInt8,
+                    weight_type=QuantType.QInt8,
+                    calibrate_method=CalibrationMethod.Percentile,
+                    extra_options={
+                        "ActivationSymmetric": True,
+                        "WeightSymmetric": True,
+                        "QuantizeBias": False,  # TensorRT adds it at full precision
+                        "AddQDQPairToWeight": True,
+                        "CalibPercentile": _PERCENTILE,
+                    },
+                )
             done = onnx.load(quantized)
     except Exception as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
@@ -75,6 +79,18 @@ def quantize(model: onnx.ModelProto, batches: Iterable[Floats], precision: Preci
     if not any(node.op_type == "QuantizeLinear" for node in done.graph.node):
         raise ModelError(f"{name}: has nothing to quantize to {precision}: compile it for fp16")
     return _as_fp8(done) if precision is Precision.FP8 else done
+
+
+@contextmanager
+def _hushed() -> Iterator[None]:
+    """Keep to itself what the calibrator tells of its histograms, and its advice to simplify the model beforehand."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logging.disable(before)
 
 
 def sensitive_layers(graph: onnx.GraphProto) -> list[str]:

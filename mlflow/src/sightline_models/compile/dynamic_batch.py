@@ -36,6 +36,7 @@ def free_batch(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
     del freed.graph.value_info[:]  # they state the old shapes
     free_peak_decoding(freed.graph)
     _copy_batch_in_reshapes(freed.graph)
+    _drop_unused(freed.graph)
     for value in (*_inputs(freed), *freed.graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = BATCH
     _check_equal(model, freed, name)
@@ -58,6 +59,15 @@ def _copy_batch_in_reshapes(graph: onnx.GraphProto) -> None:
             graph.initializer.append(numpy_helper.from_array(shape, own))
             written.add(own)
         node.input[1] = own
+
+
+def _drop_unused(graph: onnx.GraphProto) -> None:
+    """Drop the constants that the nodes written anew left behind: runtimes warn of each."""
+    if any(attribute.HasField("g") or attribute.graphs for node in graph.node for attribute in node.attribute):
+        return  # a branch or loop may use them
+    used = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
+    for initializer in [each for each in graph.initializer if each.name not in used]:
+        graph.initializer.remove(initializer)
 
 
 def _check_equal(one: onnx.ModelProto, many: onnx.ModelProto, name: str) -> None:
