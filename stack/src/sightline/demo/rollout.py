@@ -28,8 +28,8 @@ _HOUR_US = 3_600_000_000
 # Short enough to watch; the first version is observed for a day, since that is what its rules must ask for to see a night.
 _GOOD_OBSERVED_S, _LAST_S = 5 * 3600.0, 3600.0
 _SHADOW_H = 2.0
-# The fleet's time begins at 06:00, so that the shadow and the first hours of the first version are by day. It is longer than
-# the fleet may be ahead of the judge: the centre knows the nodes when it is asked for a rollout.
+# From 06:00, when the fleet's time begins: the shadow and the first hours of the first version are by day. More than the fleet
+# may be ahead of the judge, so that the centre knows the nodes when it is asked for a rollout.
 _QUIET_H = 3
 
 
