@@ -1,6 +1,9 @@
 """Small files wherever Spark can write: each is whole or absent, whatever happens meanwhile.
 
-They are written the way Spark writes the logs of a checkpoint, so what makes its recovery safe on a file system makes ours.
+They are written the way Spark writes the logs of a checkpoint, so what makes its recovery safe on a file system makes ours. But
+ours are written again under their names, and beside a local file Hadoop keeps its checksum, which it puts in place after the
+file: a writer killed in between leaves one that nobody can read. So local files have none here, and one that is there is no
+matter.
 """
 
 from typing import Any
@@ -16,8 +19,13 @@ class SmallFiles:
         context: Any = spark.sparkContext
         self._jvm = context._jvm
         self.folder = folder.rstrip("/")
-        self._options = context._jsc.hadoopConfiguration()
+        self._options = self._jvm.org.apache.hadoop.conf.Configuration(context._jsc.hadoopConfiguration())
         self._system = self._path("").getFileSystem(self._options)
+        if self._system.getScheme() == "file":
+            where = self._system.getUri()
+            self._options.set("fs.AbstractFileSystem.file.impl", "org.apache.hadoop.fs.local.RawLocalFs")
+            self._system = self._jvm.org.apache.hadoop.fs.RawLocalFileSystem()
+            self._system.initialize(where, self._options)
 
     def read(self, name: str) -> bytes | None:
         """Content of a file, or None where there is none."""
@@ -44,11 +52,12 @@ class SmallFiles:
         stream.close()
 
     def names(self, folder: str) -> list[str]:
-        """Names of what is in a folder below; none where it does not exist."""
+        """Names of what is in a folder below, hidden files left out; none where it does not exist."""
         path = self._path(folder)
         if not self._system.exists(path):
             return []
-        return [status.getPath().getName() for status in self._system.listStatus(path)]
+        found = [status.getPath().getName() for status in self._system.listStatus(path)]
+        return [name for name in found if not name.startswith(".")]  # checksums, and files that are being written
 
     def _path(self, name: str) -> Any:
         return self._jvm.org.apache.hadoop.fs.Path(f"{self.folder}/{name}" if name else self.folder)
