@@ -4,6 +4,9 @@
 .PHONY: help setup demo test faults check lock proto clean
 
 ARGS ?=
+# Processes that share the test files. Most tests wait for brokers and timers, so that one more than two cores is well used; each may
+# start a Kafka and two Sparks, 4 GB.
+JOBS ?= 3
 BIN := .venv/bin
 CONTRACT := edge/src
 
@@ -19,9 +22,9 @@ setup: .venv/ready ## Make .venv with everything that Python needs; quick when i
 demo: setup ## Run the main job on a real clip and show what it found; ARGS="--full" passes options on
 	@$(BIN)/sightline demo $(ARGS)
 
-test: setup ## Run every test; ARGS="-k broker" passes options on
+test: setup ## Run every test, three files at a time; JOBS=0 one by one; ARGS="-k broker" passes options on
 	@$(BIN)/sightline jars
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 faults: setup ## Every fault test, the long ones too; measured recoveries go to build/faults.json
 	@$(BIN)/sightline jars

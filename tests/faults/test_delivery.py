@@ -16,7 +16,7 @@ from sightline_contract.detection_pb2 import DetectionBatch
 from sightline_contract.ids import SCHEMA_VERSION
 from sightline_lakehouse.tables import DEAD_LETTERS
 
-pytestmark = [pytest.mark.spark, pytest.mark.kafka]
+pytestmark = [pytest.mark.spark, pytest.mark.kafka, pytest.mark.slow]
 
 RunOf = Callable[[SmallCity], FaultyRun]
 

@@ -17,7 +17,7 @@ from sightline_lakehouse.tables import CAMERA_HEALTH, DEAD_LETTERS, TRACKER_FACT
 from sightline_streaming.delta_sink import append_with_spark
 from sightline_streaming.fact_tables import TABLE_OF_KIND
 
-pytestmark = [pytest.mark.spark, pytest.mark.kafka]
+pytestmark = [pytest.mark.spark, pytest.mark.kafka, pytest.mark.slow]
 
 RunOf = Callable[[SmallCity], FaultyRun]
 

@@ -27,7 +27,7 @@ from sightline.topic_content import count_messages
 from sightline_contract.topics import DETECTIONS
 from sightline_edge.delivery.forwarder import WINDOW
 
-pytestmark = [pytest.mark.kafka]
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
 # A camera remembers so many of its messages: a repetition that comes later would be dropped or counted wrongly.
 TRACKER_MEMORY = 1024

@@ -12,6 +12,7 @@ from sightline_lakehouse.tables import ALERTS, OBJECT_COUNTS
 
 pytestmark = [
     pytest.mark.spark,
+    pytest.mark.slow,
     # Great Expectations and what it imports use names that their own libraries call old.
     pytest.mark.filterwarnings("default::DeprecationWarning"),
 ]

@@ -10,7 +10,7 @@ from sightline_contract.errors import StageError
 from sightline_lakehouse.marts import project_dir, run_dbt
 from sightline_lakehouse.tables import ALERTS, OBJECT_COUNTS
 
-pytestmark = pytest.mark.spark
+pytestmark = [pytest.mark.spark, pytest.mark.slow]
 MARTS = (
     "alert_latency",
     "camera_health_daily",

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
     from tests.streaming.conftest import Site
 
+pytestmark = pytest.mark.slow
+
 MakeBatch = Callable[[str, int], bytes]
 
 WINDOW_US = 1_000_000

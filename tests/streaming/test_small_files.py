@@ -1,6 +1,5 @@
 """Small files through Hadoop on a local disk."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +20,7 @@ def test_a_file_is_written_again_and_leaves_nothing_beside_it(spark: "SparkSessi
     files.write("journal.json", b"[1]")
     files.write("journal.json", b"[1, 2]")
     assert files.read("journal.json") == b"[1, 2]"
-    assert os.listdir(tmp_path / "judge") == files.names("") == ["journal.json"]
+    assert [path.name for path in (tmp_path / "judge").iterdir()] == files.names("") == ["journal.json"]
 
 
 def test_a_checksum_of_what_was_there_before_is_no_matter(spark: "SparkSession", tmp_path: Path) -> None:
@@ -29,7 +28,7 @@ def test_a_checksum_of_what_was_there_before_is_no_matter(spark: "SparkSession",
     path = tmp_path / "journal.json"
     _write_with_checksum(spark, path, b"[]")
     (tmp_path / "new").write_bytes(b"[1]")
-    os.replace(tmp_path / "new", path)
+    (tmp_path / "new").replace(path)
     files = SmallFiles(spark, str(tmp_path))
     assert (tmp_path / ".journal.json.crc").exists()
     assert files.read("journal.json") == b"[1]"

@@ -1,5 +1,7 @@
 """Loopback ports: which is free, and who has the one that is not."""
 
+import itertools
+import random
 import socket
 
 from sightline_contract.errors import PortInUseError
@@ -7,11 +9,18 @@ from sightline_contract.errors import PortInUseError
 LOOPBACK = "127.0.0.1"
 
 
+# Below the ports that systems give to outgoing connections (from 32768 on): one of those may be taken by any client before its
+# server starts, or while it restarts. Each process walks them in an order of its own, and so gives none twice.
+_PORTS = range(15_000, 30_000)
+_order = itertools.cycle(random.SystemRandom().sample(_PORTS, len(_PORTS)))
+
+
 def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
+    """A port that was free a moment ago. Raises PortInUseError if none is."""
+    for port in itertools.islice(_order, len(_PORTS)):
+        if is_free(port):
+            return port
+    raise PortInUseError(f"no port from {_PORTS.start} to {_PORTS.stop - 1} is free: end what listens there")
 
 
 def is_free(port: int) -> bool:

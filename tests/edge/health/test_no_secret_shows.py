@@ -29,6 +29,8 @@ from sightline.topic_content import read_topic
 if TYPE_CHECKING:
     from sightline.broker import Broker
 
+pytestmark = pytest.mark.slow
+
 # Each has a piece that stands nowhere else, so that not even a piece of it may show.
 SECRETS = {
     "CAMERA_PASSWORD": "beg1nning@8f3a9c41%7Eend1ng",

@@ -38,7 +38,7 @@ from sightline_models.rollout.plan import Kind, RolloutPlan, SealedWith, Wanted
 from sightline_models.sealing import content_key_digest, content_key_in
 from sightline_streaming.config import JobConfig
 
-pytestmark = [pytest.mark.spark, pytest.mark.kafka]
+pytestmark = [pytest.mark.spark, pytest.mark.kafka, pytest.mark.slow]
 
 # Minutes are seconds here, so that a rollout takes a thousand of them.
 RULES = Rules(

@@ -15,7 +15,7 @@ from sightline_edge.rollout.trusted import Trusted
 from sightline_models.rollout.plan import Kind, Wanted
 from sightline_models.rollout.steps import StepName
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
 GPU = "tensorrt-10.6.0-sm_90-fp16"
 

@@ -39,7 +39,7 @@ from sightline_models.rollout.plan import RolloutPlan
 from sightline_models.rollout.steps import StepName
 from sightline_models.sealing import content_key_in
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
 WAIT_S = 60
 
