@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 
 import psutil
 import pytest
@@ -15,7 +16,7 @@ from sightline.ports import LOOPBACK, free_port
 from sightline.processes import Child
 from sightline_contract.errors import PortInUseError
 
-CONTENT = os.urandom(300_000)
+CONTENT = Random(7).randbytes(300_000)  # the names of tests tell it: every process of a run has the same
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
 PART = f"/sha256/{DIGEST}"
 
