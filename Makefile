@@ -4,9 +4,9 @@
 .PHONY: help setup demo test faults check lock proto clean
 
 ARGS ?=
-# Processes that share the test files. Most tests wait for brokers and timers, so that one more than two cores is well used; each may
-# start a Kafka and two Sparks, 4 GB.
-JOBS ?= 3
+# Processes that share the test files: they wait for brokers and timers half of their time. Each may start a Kafka and two Sparks,
+# which takes up to 4 GB of memory and at times both of two cores.
+JOBS ?= 2
 BIN := .venv/bin
 CONTRACT := edge/src
 
@@ -22,7 +22,7 @@ setup: .venv/ready ## Make .venv with everything that Python needs; quick when i
 demo: setup ## Run the main job on a real clip and show what it found; ARGS="--full" passes options on
 	@$(BIN)/sightline demo $(ARGS)
 
-test: setup ## Run every test, three files at a time; JOBS=0 one by one; ARGS="-k broker" passes options on
+test: setup ## Run every test, two files at a time; JOBS=0 one by one; ARGS="-k broker" passes options on
 	@$(BIN)/sightline jars
 	@$(BIN)/pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 

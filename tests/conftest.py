@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from sightline.broker import Broker, BrokerConfig
 from sightline.jars import GROUPS, fetch_jars
@@ -12,6 +13,11 @@ from sightline.ports import LOOPBACK, free_port
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+
+
+# How long an example takes says more about the machine than about the code.
+settings.register_profile("sightline", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("sightline")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

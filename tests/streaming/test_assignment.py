@@ -8,7 +8,7 @@ from sightline_streaming.core.assignment import assign, match
 from sightline_streaming.core.scratch import scratch_for
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.integers(1, 12), st.integers(0, 6), st.integers(0, 2**32 - 1), st.sampled_from([0, 1, 3]))
 def test_an_assignment_costs_as_little_as_scipy_s(rows, more, seed, decimals):
     # Few decimals make ties, which is where augmenting paths go wrong.
@@ -19,7 +19,7 @@ def test_an_assignment_costs_as_little_as_scipy_s(rows, more, seed, decimals):
     assert cost[np.arange(rows), chosen].sum() == pytest.approx(cost[best].sum())
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.integers(0, 9), st.integers(0, 9), st.floats(0, 1), st.integers(0, 2**32 - 1))
 def test_matching_sparse_pairs_is_worth_as_much_as_scipy_s(rows, columns, density, seed):
     random = np.random.default_rng(seed)

@@ -147,7 +147,7 @@ people = st.lists(
 streams = st.lists(people, min_size=1, max_size=30)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(streams, st.data())
 def test_a_restored_camera_goes_on_as_if_nothing_had_been(frames: list[list[Seen]], data: st.DataObject) -> None:
     one = Camera()
@@ -167,7 +167,7 @@ def test_a_restored_camera_goes_on_as_if_nothing_had_been(frames: list[list[Seen
     assert len(set(confirmed.tolist())) == len(confirmed)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(streams)
 def test_vectors_of_nothing_and_no_vectors_are_the_same(frames: list[list[Seen]]) -> None:
     without, unknown = Camera(0), Camera()

@@ -97,7 +97,7 @@ def test_the_memories_of_these_tests_hold_records_of_every_kind() -> None:
     assert {model for memory in halfway() for model in memory.models} == {b"new", b"old"}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(SHARDS, max_size=4), SHARDS)
 def test_shards_that_are_split_and_merged_again_are_the_same_bytes(between: list[int], last: int) -> None:
     memories = halfway()
@@ -106,7 +106,7 @@ def test_shards_that_are_split_and_merged_again_are_the_same_bytes(between: list
     assert states(reshard(memories, last)) == states(reshard(halfway(), last))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(SHARDS)
 def test_each_camera_is_in_its_own_shard_with_its_own_records(shards: int) -> None:
     dealt = reshard(halfway(), shards)
@@ -123,7 +123,7 @@ def test_each_camera_is_in_its_own_shard_with_its_own_records(shards: int) -> No
     assert len(records) == len(CAMERAS)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(SHARDS, st.lists(st.tuples(st.integers(1, len(STREAM) - 1), SHARDS), min_size=1, max_size=4))
 def test_a_stream_with_rescales_in_it_tells_the_same_facts(first: int, rescales: list[tuple[int, int]]) -> None:
     rescaled, plain = City(first), City(first)

@@ -301,7 +301,7 @@ def test_the_stream_that_is_cut_has_events_of_every_kind() -> None:
     assert {row["rule"] for row in WHOLE} == {rule.kind for rule in RULES}
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.sets(st.integers(1, 79), max_size=10))
 def test_events_are_the_same_however_the_stream_is_cut(cuts: set[int]) -> None:
     shard, batches = stream()

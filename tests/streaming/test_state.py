@@ -91,7 +91,7 @@ def test_the_stream_of_these_tests_has_facts_of_every_kind() -> None:
     assert all(len(boxes_of(row)) * 4 == len(row["times_ms"]) for row in shard.of("segment"))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.sets(st.integers(1, len(STREAM) - 1), max_size=12))
 def test_a_stream_cut_anywhere_tells_the_same(cuts: set[int]) -> None:
     shard = Shard(*CAMERAS, window_s=5)
@@ -101,7 +101,7 @@ def test_a_stream_cut_anywhere_tells_the_same(cuts: set[int]) -> None:
     assert told(shard) == WHOLE
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(1, len(STREAM) - 1))
 def test_a_call_that_is_run_again_gives_the_same_bytes_and_facts(cut: int) -> None:
     shard = Shard(*CAMERAS, window_s=5)
@@ -113,7 +113,7 @@ def test_a_call_that_is_run_again_gives_the_same_bytes_and_facts(cut: int) -> No
     assert shard.state == after
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.randoms(use_true_random=False), st.lists(st.sampled_from(STREAM), max_size=20))
 def test_order_and_repetition_within_a_call_change_nothing_but_the_count_of_duplicates(rng: object, again: list[bytes]) -> None:
     messages = STREAM + again
@@ -241,7 +241,7 @@ def state_bytes() -> bytes:
     return state
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_damaged_state_is_refused(data: st.DataObject) -> None:
     state = bytearray(state_bytes() if not STATE else STATE[0])

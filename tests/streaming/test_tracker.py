@@ -305,7 +305,7 @@ def frames_of(scene):
             yield t_us, rows
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(cameras, scenes)
 def test_the_same_frames_give_the_same_tracks(params, scene):
     first, second = Camera(params), Camera(params)
@@ -314,7 +314,7 @@ def test_the_same_frames_give_the_same_tracks(params, scene):
     assert first.finish().tobytes() == second.finish().tobytes()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(cameras, scenes, st.integers(0, 40))
 def test_a_restored_state_goes_on_as_if_nothing_had_happened(params, scene, at):
     camera = restored = Camera(params)
@@ -326,7 +326,7 @@ def test_a_restored_state_goes_on_as_if_nothing_had_happened(params, scene, at):
             assert restored.see(t_us, rows).tobytes() == emissions.tobytes()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(cameras, scenes)
 def test_no_two_live_tracks_share_a_number_and_none_changes_its_class(params, scene):
     camera, class_of, slot_of, ended = Camera(params), {}, {}, set()
@@ -345,7 +345,7 @@ def test_no_two_live_tracks_share_a_number_and_none_changes_its_class(params, sc
     assert {int(e["track_no"]) for e in camera.finish()} == set(class_of) - ended
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(cameras, scenes)
 def test_the_emissions_of_a_track_follow_each_other_in_time(params, scene):
     camera = Camera(params)
@@ -360,7 +360,7 @@ def test_the_emissions_of_a_track_follow_each_other_in_time(params, scene):
         assert np.all(np.diff((of_one["source"] != BEFORE_CONFIRMATION).astype(int)) >= 0)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(cameras, scenes)
 def test_every_observation_of_a_track_is_a_detection_of_its_frame(params, scene):
     camera = Camera(params)

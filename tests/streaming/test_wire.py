@@ -102,7 +102,7 @@ def damaged(draw: st.DrawFn) -> bytes:
     return bytes(payload)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(damaged(), min_size=1, max_size=20))
 def test_a_message_is_read_as_the_contract_reads_it(payloads: list[bytes]) -> None:
     read = decode(payloads)

@@ -35,7 +35,9 @@ def read_topic(bootstrap: str, topic: str, options: Mapping[str, Any] | None = N
             while offset < end:
                 if time.monotonic() - newest_s > _SILENCE_S:
                     raise BrokerError(f"{bootstrap}: gave no message of {topic} for {_SILENCE_S:.0f} s: see its log")
-                for message in consumer.consume(_AT_ONCE, 1.0):
+                first = consumer.poll(1.0)
+                # Only what is there: asked to wait, it would wait for as many, or for all of the time.
+                for message in [*filter(None, [first]), *consumer.consume(_AT_ONCE, 0)]:
                     if (error := message.error()) is not None and error.code() == KafkaError._PARTITION_EOF:
                         offset = end
                         continue

@@ -345,7 +345,7 @@ def test_a_spool_with_room_of_its_own_does_not_mind_a_full_disk(small_disk: Path
     spool.close()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.one_of(st.integers(1, 40), st.sampled_from(["take", "trim", "reopen"])), max_size=25))
 def test_whatever_happens_the_depth_is_what_is_there(tmp_path_factory: pytest.TempPathFactory, steps: list[int | str]) -> None:
     path = tmp_path_factory.mktemp("spool") / "spool.db"

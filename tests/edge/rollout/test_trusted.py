@@ -141,7 +141,7 @@ def test_a_shadow_shuts_out_neither_the_bundle_in_service_nor_the_return(site: S
 
 
 @given(numbers=st.lists(st.integers(1, 6), max_size=12))
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_comes_in_whatever_order_the_number_never_falls(
     site: SiteOfModels, numbers: list[int], signed_by_number: dict[int, str]
 ) -> None:

@@ -48,7 +48,7 @@ def test_the_signature_of_another_bundle_is_refused(site: SiteOfModels, envelope
 
 
 @given(data=st.data())
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_other_character_anywhere_in_an_envelope_is_let_through(
     site: SiteOfModels, envelope: str, data: st.DataObject
 ) -> None:
@@ -107,7 +107,7 @@ def test_a_part_of_a_name_that_no_bundle_has_is_refused(site: SiteOfModels) -> N
 
 @given(share=st.floats(0, 1, exclude_max=True))
 @example(share=0.0)
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_truncated_envelope_is_refused(site: SiteOfModels, envelope: str, share: float) -> None:
     with pytest.raises(TrustError, match="form: is no envelope"):
         site.trusted().accept(envelope[: int(len(envelope) * share)], NOW_US)

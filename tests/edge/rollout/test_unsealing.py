@@ -70,7 +70,7 @@ def test_the_same_part_under_the_same_key_is_one_file_and_else_shares_no_byte_of
 
 
 @given(data=st.data())
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_changed_byte_of_a_sealed_part_is_let_through(tmp_path: Path, data: st.DataObject) -> None:
     content = b"engine " * 20_000
     stored = bytearray(sealed(content))
@@ -79,7 +79,7 @@ def test_no_changed_byte_of_a_sealed_part_is_let_through(tmp_path: Path, data: s
 
 
 @given(size=st.integers(0, 3 * WHOLE + HEADER))
-@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_sealed_part_that_was_cut_off_anywhere_is_refused(tmp_path: Path, size: int) -> None:
     content = b"x" * (3 * CHUNK_BYTES + 100)
     refused(tmp_path, sealed(content)[:size], content, "sealing: part 'engine'")

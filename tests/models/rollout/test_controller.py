@@ -246,7 +246,7 @@ def test_a_row_comes_before_what_it_tells_nodes() -> None:
     assert recorded == {action.node_id for action in actions if isinstance(action, Desire)}
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     nodes=st.integers(1, 45),
     harm_from=st.one_of(st.none(), st.integers(0, 60)),
