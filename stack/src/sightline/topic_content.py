@@ -50,6 +50,7 @@ def _consumer(bootstrap: str, options: Mapping[str, Any]) -> "Consumer":
 
     own = {"bootstrap.servers": bootstrap, "group.id": "reader", "enable.auto.commit": False, "log_level": 0}
     own["enable.partition.eof"] = True
+    own["fetch.wait.max.ms"] = 5  # at the end a broker waits so long for more before it tells that it is the end
     return Consumer({**own, **options})
 
 
