@@ -1,9 +1,9 @@
 """``sightline bench edge``: an hour without the centre, for the node and for a plain Mosquitto bridge; a week; speed."""
 
 import json
-import logging
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from sightline.bench.edge_parts import measure_parts
 from sightline.bench.edge_path import measure_path
 from sightline.bench.edge_soak import soak
 from sightline.broker import Broker, BrokerConfig
+from sightline.hush import Hush
 from sightline.mosquitto import has_mosquitto
 from sightline.ports import free_port
 from sightline.results.machine import installed_versions, this_machine
@@ -71,12 +72,12 @@ def bench_path(repeats: int, out: Path) -> dict[str, Any]:
     """Throughput and latency; writes ``edge-path.json`` into ``out``."""
     console, runs = Console(), []
     # librdkafka's own lines; a node that runs leaves them out, too.
-    logging.getLogger("sightline_edge.librdkafka").setLevel(logging.CRITICAL)
-    for _ in range(repeats):
-        with tempfile.TemporaryDirectory(prefix="sightline-edge-") as folder:
-            home = Path(folder)
-            with Broker(BrokerConfig(home / "broker", free_port())) as broker:
-                runs.append(measure_path(home, broker.bootstrap, _BACKLOG, _EVENTS))
+    with closing(Hush("sightline_edge.librdkafka")):
+        for _ in range(repeats):
+            with tempfile.TemporaryDirectory(prefix="sightline-edge-") as folder:
+                home = Path(folder)
+                with Broker(BrokerConfig(home / "broker", free_port())) as broker:
+                    runs.append(measure_path(home, broker.bootstrap, _BACKLOG, _EVENTS))
     for run in runs:
         table = Table(f"{run['message_bytes']:.0f} bytes a message", *run["into_the_spool"])
         for name in ("into_the_spool", "out_of_the_spool"):

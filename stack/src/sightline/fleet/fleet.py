@@ -4,7 +4,6 @@ A tick is a stretch of simulated time; every node sees a few pictures in it, and
 clock is in the messages, so judge and agents see days where people see minutes.
 """
 
-import logging
 import time
 from collections import Counter
 from collections.abc import Iterable
@@ -20,6 +19,7 @@ from sightline.fleet.engines import Engines
 from sightline.fleet.node import Place, SimulatedNode
 from sightline.fleet.picture import Sample
 from sightline.fleet.scenes import pictures, streets
+from sightline.hush import Hush
 from sightline_contract.rollout import DesiredModels
 from sightline_contract.targets import Precision, Runtime, Target
 from sightline_contract.topics import DETECTIONS, MODEL_ROLLOUT, MODEL_STATUS
@@ -61,7 +61,7 @@ class Fleet:
         self._rng = np.random.default_rng(options.seed)
         self._traffic = streets(options.nodes, self._rng)
         # What five hundred nodes log is for nobody: what they do shows in their reports.
-        logging.getLogger("sightline_edge").setLevel(logging.CRITICAL)
+        self._hush = Hush("sightline_edge")
         engines = Engines()
         self.nodes = [
             SimulatedNode(place, baseline, trust, state / place.node_id, engines, self.now_us) for place in _places(options)
@@ -119,6 +119,7 @@ class Fleet:
             node.close()
         self._consumer.close()
         self._producer.flush(10)
+        self._hush.close()
 
     def _frames_of(self, alike: int) -> int:
         """That each of ``alike`` nodes with the same models sees in a tick: a comparison knows as much as its smaller side."""
