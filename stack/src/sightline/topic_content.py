@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 _TIMEOUT_S = 30.0
 _SILENCE_S = 60.0
+_AGAIN_S = 0.1
 _AT_ONCE = 5_000
 
 
@@ -56,11 +57,17 @@ def _consumer(bootstrap: str, options: Mapping[str, Any]) -> "Consumer":
 
 def _ends(consumer: "Consumer", bootstrap: str, topic: str) -> "list[tuple[TopicPartition, int]]":
     """The beginning of each partition, and the offset behind its last message."""
-    from confluent_kafka import KafkaException, TopicPartition
+    from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-    try:
-        partitions = consumer.list_topics(topic, _TIMEOUT_S).topics[topic].partitions
-        places = [TopicPartition(topic, partition, 0) for partition in partitions]
-        return [(place, consumer.get_watermark_offsets(place, _TIMEOUT_S)[1]) for place in places]
-    except KafkaException as error:
-        raise BrokerError(f"{bootstrap}: does not tell what {topic} holds ({error.args[0].str()}): check the broker") from error
+    moving = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)  # a broker starts, or one has gone
+    deadline_s = time.monotonic() + _TIMEOUT_S
+    while True:
+        try:
+            partitions = consumer.list_topics(topic, _TIMEOUT_S).topics[topic].partitions
+            places = [TopicPartition(topic, partition, 0) for partition in partitions]
+            return [(place, consumer.get_watermark_offsets(place, _TIMEOUT_S)[1]) for place in places]
+        except KafkaException as error:
+            if error.args[0].code() not in moving or time.monotonic() > deadline_s:
+                why = f"does not tell what {topic} holds ({error.args[0].str()})"
+                raise BrokerError(f"{bootstrap}: {why}: check the broker") from error
+            time.sleep(_AGAIN_S)

@@ -7,10 +7,13 @@ are then not taken any more. What is read after that is all there is.
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sightline_contract.errors import BrokerError, ConfigError
 from sightline_streaming.config import KafkaConfig
+
+if TYPE_CHECKING:
+    from confluent_kafka import KafkaError
 
 Written = tuple[str, str, bytes | None]
 """Topic, key and value of a message."""
@@ -46,7 +49,7 @@ class Desk:
         ``announce`` is called when the broker has them, just before they can be read; where it raises, they never can. When
         this returns they can be read.
         """
-        from confluent_kafka import KafkaError, KafkaException
+        from confluent_kafka import KafkaException
 
         failures: list[Any] = []
         last: dict[tuple[str, int], int] = {}
@@ -70,10 +73,23 @@ class Desk:
             self._producer.commit_transaction(_TIMEOUT_S)
             self._await_readable(last)
         except (KafkaException, SystemError) as error:
-            code, why = _told(error)
-            if code in (KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.PRODUCER_FENCED):
+            told = _told(error)
+            if self._overtaken(told):
                 raise OvertakenError(f"{self._where}: somebody else came meanwhile, and nothing was written") from error
-            raise BrokerError(f"{self._where}: takes no message ({why}): see whether Kafka runs") from error
+            raise BrokerError(f"{self._where}: takes no message ({told.str()}): see whether Kafka runs") from error
+
+    def _overtaken(self, told: "KafkaError") -> bool:
+        """Whether somebody else has come, by what Kafka's client told; a transaction that cannot go on is ended."""
+        from confluent_kafka import KafkaError, KafkaException
+
+        if told.txn_requires_abort():
+            # To one that is being shut out just now a broker says no more than that something went wrong; who then tries to end
+            # the transaction is told.
+            try:
+                self._producer.abort_transaction(_TIMEOUT_S)
+            except KafkaException as error:
+                told = error.args[0]
+        return told.code() in (KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.PRODUCER_FENCED)
 
     def _produce(self, topic: str, key: str, value: bytes | None, report: Callable[[Any, Any], None]) -> None:
         try:
@@ -107,8 +123,8 @@ class Desk:
             raise
 
 
-def _told(error: BaseException) -> tuple[int | None, str]:
-    """Code and words of what Kafka's client raised.
+def _told(error: BaseException) -> "KafkaError":
+    """What Kafka's client raised.
 
     A fatal error that comes while it delivers is set before the delivery's callback runs, which Python then reports as a
     SystemError with the client's own as its cause.
@@ -118,4 +134,4 @@ def _told(error: BaseException) -> tuple[int | None, str]:
     cause = error if error.args and isinstance(error.args[0], KafkaError) else error.__cause__
     if cause is None or not cause.args or not isinstance(cause.args[0], KafkaError):
         raise error
-    return cause.args[0].code(), cause.args[0].str()
+    return cause.args[0]
